@@ -1,0 +1,1 @@
+"""Measurements of miniwdl-cloud on the embedded AWS; `bench.py` is the command."""

@@ -1,0 +1,3 @@
+"""Run WDL workflows on AWS with miniwdl."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,73 @@
+"""Amazon EFS (and FSx for Lustre): what is known of a file system that jobs will mount."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import AccessDenied, NotFound, ServiceError
+from .error_mapping import map_errors
+from .session import AwsSession
+
+
+@dataclass(frozen=True)
+class AccessPoint:
+    """An EFS access point.
+
+    Parameters
+    ----------
+    id
+        ``fsap-…``
+    file_system_id
+        ``fs-…``, the file system that it opens.
+    state
+        ``LifeCycleState`` of the API; only ``available`` ones can be mounted.
+    """
+
+    id: str
+    file_system_id: str
+    state: str
+
+
+class Efs:
+    """Amazon EFS in one Region."""
+
+    def __init__(self, session: AwsSession) -> None:
+        self._session = session
+        self._client = session.client("efs")
+
+    def access_point(self, access_point_id: str) -> AccessPoint | None:
+        """An access point by id, or ``None`` if there is none."""
+        try:
+            with map_errors(f"looking up the EFS access point {access_point_id}"):
+                found = self._client.describe_access_points(AccessPointId=access_point_id)
+        except NotFound:
+            return None
+        for item in found["AccessPoints"]:
+            return AccessPoint(item["AccessPointId"], item["FileSystemId"], item["LifeCycleState"])
+        return None
+
+    def file_system_exists(self, file_system_id: str) -> bool:
+        """Whether this is the id of an EFS file system."""
+        try:
+            with map_errors(f"looking up the EFS file system {file_system_id}"):
+                found = self._client.describe_file_systems(FileSystemId=file_system_id)
+        except NotFound:
+            return False
+        return bool(found["FileSystems"])
+
+    def is_lustre(self, file_system_id: str) -> bool | None:
+        """Whether this is the id of an FSx for Lustre file system; ``None`` where the credentials
+        may not ask."""
+        try:
+            with map_errors(f"looking up the FSx file system {file_system_id}"):
+                found = self._session.client("fsx").describe_file_systems(
+                    FileSystemIds=[file_system_id]
+                )
+        except AccessDenied:
+            return None
+        except (NotFound, ServiceError) as exn:
+            # The model's FileSystemNotFound; moto answers an unknown id with another error.
+            if isinstance(exn, ServiceError) and exn.more_info.get("httpStatus") != 400:
+                raise
+            return False
+        return any(item.get("FileSystemType") == "LUSTRE" for item in found["FileSystems"])

@@ -1,0 +1,312 @@
+"""CloudFormation on moto, with nothing lost.
+
+moto's CloudFormation has its own Batch, skips resource types that it does not know, forgets
+properties, and leaves half of a stack where a resource cannot be made. `install` mends these from
+the outside: it puts our resources into moto's table of models (`cloudformation_batch`, `_ec2`,
+`_moto`) and replaces the few functions below. It leans on moto's internals, so moto's version is
+pinned.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import itertools
+import logging
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from . import cloudformation_batch
+from .errors import ApiError
+
+if TYPE_CHECKING:
+    from .batch.service import BatchService
+
+logger = logging.getLogger(__name__)
+
+
+def install(batch: BatchService) -> None:
+    """Let moto's CloudFormation deploy the shipped templates, Batch resources into our Batch.
+
+    Installing again replaces the Batch service; all else stays as it is.
+
+    Parameters
+    ----------
+    batch
+        Where compute environments, queues, definitions and scheduling policies are made.
+    """
+    from moto.cloudformation import models as stacks
+    from moto.cloudformation import parsing
+
+    from . import cloudformation_events, cloudformation_moto
+
+    models: dict[str, Any] = {
+        **cloudformation_moto.MODELS,
+        **cloudformation_events.MODELS,
+        **cloudformation_batch.models(batch),
+    }
+    for resource_type, model in models.items():
+        parsing.get_model_map()[resource_type] = model
+        parsing.get_name_type_map()[resource_type] = model.cloudformation_name_type()
+    cloudformation_moto.amend_models()
+    parsing.get_references_from_template = _references
+    _wrap(parsing, "clean_json", _functions)
+    _wrap(parsing.ResourceMap, "load", _check_before)
+    _wrap(parsing.ResourceMap, "update", _check_before)
+    _wrap(parsing.ResourceMap, "load_parameters", _split_lists)
+    _wrap(parsing, "parse_and_create_resource", _named_failure)
+    _wrap(parsing, "parse_and_update_resource", _refuse_unsupported_update)
+    _wrap(stacks.Stack, "create_resources", _roll_back)
+    _wrap(stacks.Stack, "update", _mark_failed_update)
+    _wrap(stacks.Stack, "delete", _keep_retained)
+    _wrap(stacks.ChangeSet, "apply", _keep_outputs)
+
+
+def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
+    """Replace a function by ``wrapper(original, *args)``, once."""
+    original = getattr(owner, name)
+    if getattr(original, "wrapped_by", None) is wrapper:
+        return
+
+    @functools.wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return wrapper(original, *args, **kwargs)
+
+    call.wrapped_by = wrapper  # type: ignore[attr-defined]
+    setattr(owner, name, call)
+
+
+class ResourceFailure(Exception):
+    """A resource of a stack could not be made or changed.
+
+    Parameters
+    ----------
+    logical_id, resource_type
+        Which one.
+    reason
+        Why, as the service says it.
+    """
+
+    def __init__(self, logical_id: str, resource_type: str, reason: str) -> None:
+        super().__init__(f"{logical_id} ({resource_type}): {reason}")
+        self.logical_id = logical_id
+        self.resource_type = resource_type
+        self.reason = reason
+
+
+def _reason(exn: BaseException) -> str:
+    if isinstance(exn, ApiError):
+        return exn.message
+    # moto's errors of EC2, IAM… are HTTP exceptions with the text in one or the other place.
+    return str(getattr(exn, "message", "") or getattr(exn, "description", "") or exn or repr(exn))
+
+
+def _check_before(load: Callable[..., Any], resources: Any, *args: Any, **kwargs: Any) -> Any:
+    """Refuse a template with resources or properties that would be lost, as CloudFormation refuses
+    unknown ones: before anything is made."""
+    from moto.cloudformation.exceptions import ValidationError
+
+    from . import cloudformation_events, cloudformation_moto
+
+    all_carried = {**cloudformation_moto.CARRIED, **cloudformation_events.CARRIED}
+    template = args[0] if args else resources._template
+    unknown = sorted(
+        {
+            r["Type"]
+            for r in (template.get("Resources") or {}).values()
+            if not _is_known(str(r["Type"]))
+        }
+    )
+    if unknown:
+        raise ValidationError(
+            message="Template format error: Unrecognized resource types:"
+            f" [{', '.join(unknown)}] (the embedded AWS does not have them)"
+        )
+    for logical_id, resource in (template.get("Resources") or {}).items():
+        carried = all_carried.get(resource["Type"])
+        lost = sorted(set(resource.get("Properties") or {}) - carried) if carried else []
+        if lost:
+            raise ValidationError(
+                message=f"Properties validation failed for resource {logical_id}: the embedded AWS"
+                f" does not have {', '.join(lost)} of {resource['Type']}"
+            )
+    return load(resources, *args, **kwargs)
+
+
+def _is_known(resource_type: str) -> bool:
+    from moto.cloudformation import parsing
+
+    return resource_type in parsing.get_model_map() or resource_type in parsing.NULL_MODELS
+
+
+def _named_failure(
+    make: Callable[..., Any], logical_id: str, resource_json: dict[str, Any], *args: Any, **kw: Any
+) -> Any:
+    """Say which resource failed; a resource that needs it fails with it."""
+    try:
+        return make(logical_id, resource_json, *args, **kw)
+    except ResourceFailure:
+        raise
+    except Exception as exn:
+        logger.debug("The resource %s could not be made", logical_id, exc_info=True)
+        raise ResourceFailure(logical_id, resource_json["Type"], _reason(exn)) from exn
+
+
+def _refuse_unsupported_update(
+    change: Callable[..., Any],
+    logical_id: str,
+    resource_json: dict[str, Any],
+    *args: Any,
+    **kw: Any,
+) -> Any:
+    """Where moto cannot change a resource it keeps it as it was; that is no success."""
+    from moto.cloudformation import parsing
+
+    model = parsing.resource_class_from_type(resource_json["Type"])
+    change_of_model = getattr(model, "update_from_cloudformation_json", None)
+    if change_of_model is None or hasattr(change_of_model, "__isabstractmethod__"):
+        raise ResourceFailure(
+            logical_id,
+            resource_json["Type"],
+            "the embedded AWS cannot change it in place; delete the stack and create it again",
+        )
+    try:
+        return change(logical_id, resource_json, *args, **kw)
+    except ResourceFailure:
+        raise
+    except Exception as exn:
+        raise ResourceFailure(logical_id, resource_json["Type"], _reason(exn)) from exn
+
+
+def _add_event(stack: Any, failure: ResourceFailure, status: str) -> None:
+    from moto.cloudformation.models import Event
+
+    stack.events.append(
+        Event(
+            stack_id=stack.stack_id,
+            stack_name=stack.name,
+            logical_resource_id=failure.logical_id,
+            physical_resource_id="",
+            resource_type=failure.resource_type,
+            resource_status=status,
+            resource_status_reason=failure.reason,
+            resource_properties=None,
+        )
+    )
+
+
+def _roll_back(create: Callable[..., Any], stack: Any) -> None:
+    """A stack whose creation fails ends in ROLLBACK_COMPLETE with nothing left of it."""
+    from moto.cloudformation.models import OutputMap
+
+    try:
+        create(stack)
+    except ResourceFailure as failure:
+        logger.warning("The stack %s failed: %s", stack.name, failure)
+        _add_event(stack, failure, "CREATE_FAILED")
+        stack._add_stack_event(
+            "ROLLBACK_IN_PROGRESS",
+            resource_status_reason="The following resource(s) failed to create:"
+            f" [{failure.logical_id}].",
+        )
+        try:
+            stack.resource_map.delete()
+        except Exception:
+            logger.exception("Parts of the stack %s could not be deleted", stack.name)
+        # moto makes resources when they are looked at; nothing may come back by a look.
+        stack.resource_map._resource_json_map = {}
+        stack.output_map = OutputMap(stack.resource_map, {}, stack.stack_id)
+        stack.status = "ROLLBACK_COMPLETE"
+        stack._add_stack_event("ROLLBACK_COMPLETE")
+
+
+def _mark_failed_update(update: Callable[..., Any], stack: Any, *args: Any, **kwargs: Any) -> None:
+    """An update that fails shows in the stack's status and events, as CloudFormation has it without
+    rollback."""
+    try:
+        update(stack, *args, **kwargs)
+    except ResourceFailure as failure:
+        logger.warning("The update of the stack %s failed: %s", stack.name, failure)
+        _add_event(stack, failure, "UPDATE_FAILED")
+        stack.status = "UPDATE_FAILED"
+        stack._add_stack_event("UPDATE_FAILED")
+
+
+def _keep_retained(delete: Callable[..., Any], stack: Any) -> None:
+    """moto knows the deletion policy Retain only."""
+    for resource in stack.resource_map._resource_json_map.values():
+        if resource.get("DeletionPolicy") == "RetainExceptOnCreate":
+            resource["DeletionPolicy"] = "Retain"
+    delete(stack)
+
+
+def _keep_outputs(apply: Callable[..., Any], change_set: Any) -> None:
+    """A stack made by a change set (`aws cloudformation deploy`) has outputs and parameters too."""
+    from moto.cloudformation.exceptions import ValidationError
+
+    try:
+        apply(change_set)
+    except ResourceFailure as failure:
+        _add_event(change_set.stack, failure, f"{change_set.change_set_type}_FAILED")
+        raise ValidationError(message=str(failure)) from failure
+    stack = change_set.stack
+    stack.template = change_set.template
+    stack._parse_template()
+    stack.parameters = change_set.parameters
+    stack.output_map = stack._create_output_map()
+
+
+def _functions(clean: Callable[..., Any], template: Any, resources: Any) -> Any:
+    """Intrinsic functions where moto's are wrong: ``AWS::NoValue`` in a list leaves nothing there,
+    ``Fn::GetAZs`` knows the Region it is in, and ``Fn::Cidr`` exists."""
+    if isinstance(template, list):
+        cleaned = [clean(item, resources) for item in template]
+        return [
+            new
+            for new, old in zip(cleaned, template, strict=True)
+            if new is not None or old is None
+        ]
+    if isinstance(template, dict) and "Fn::GetAZs" in template:
+        from moto.ec2.models import ec2_backends
+
+        region = clean(template["Fn::GetAZs"], resources) or resources["AWS::Region"]
+        backend = ec2_backends[resources["AWS::AccountId"]][region]
+        return [zone.name for zone in backend.describe_availability_zones()]
+    if isinstance(template, dict) and "Fn::Cidr" in template:
+        block, count, *bits = clean(template["Fn::Cidr"], resources)
+        network = ipaddress.ip_network(block)
+        subnets = network.subnets(new_prefix=network.max_prefixlen - int(bits[0] if bits else 8))
+        return [str(subnet) for subnet in itertools.islice(subnets, int(count))]
+    return clean(template, resources)
+
+
+def _split_lists(load: Callable[..., Any], resources: Any) -> None:
+    """A list parameter's default is a list too."""
+    load(resources)
+    for name, parameter in (resources._template.get("Parameters") or {}).items():
+        value = resources.resolved_parameters.get(name)
+        kind = str(parameter.get("Type"))
+        if isinstance(value, str) and (kind == "CommaDelimitedList" or kind.startswith("List<")):
+            resources.resolved_parameters[name] = [item.strip() for item in value.split(",")]
+    resources._parsed_resources.update(resources.resolved_parameters)
+
+
+def _references(template: Any) -> list[str]:
+    """What a part of a template refers to. moto looks at ``Ref`` only, and misses changes of
+    parameters that reach a resource through ``Fn::Sub``."""
+    if isinstance(template, list):
+        return [name for item in template for name in _references(item)]
+    if not isinstance(template, dict):
+        return []
+    found: list[str] = []
+    for key, value in template.items():
+        if key == "Ref":
+            found.append(value)
+        elif key == "Fn::Sub":
+            text = value[0] if isinstance(value, list) else value
+            found += re.findall(r"\$\{([^!}.]+)", text)
+            found += _references(value[1:]) if isinstance(value, list) else []
+        else:
+            found += _references(value)
+    return found

@@ -1,0 +1,1 @@
+"""miniwdl's container backends: siblings, thin, over jobs/ and filesystems/."""

@@ -1,0 +1,366 @@
+"""The engines `aws_batch_job` (EFS) and `aws_batch_job_no_efs` (host-mounted filesystem).
+
+A task's thread writes its files, hands a JobRequest to the dispatcher, and waits for news.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, ClassVar
+
+import WDL
+from WDL.runtime.task_container import TaskContainer
+
+from ..errors import MiniwdlCloudError
+from ..jobs.blocked import Blockage, diagnose
+from ..jobs.handle import Cancelled, Changed, Ended, JobHandle, Lost, Refused, Submitted
+from ..jobs.outcome import JobOutcome, Verdict, classify
+from ..jobs.request import JobRequest, JobSnapshot, JobState
+from ..miniwdl_compat import (
+    SharedPathsMixin,
+    follows_stderr,
+    termination_flag,
+    write_file_atomically,
+)
+from ..miniwdl_compat import log_message as _
+from . import task_files, task_inputs
+from .config import read_settings
+from .context import BatchContext, make_context, patiently
+from .retries import Attempts
+from .task_job import MIN_MEMORY_MIB, request_of
+
+FOLLOW_PERIOD = 0.5
+"""Seconds between two looks at a task's standard error, where somebody listens."""
+LONGEST_WAIT = 30.0
+"""Seconds that a task's thread waits for news before it looks whether the dispatcher lives."""
+
+
+class _BatchTask(SharedPathsMixin, TaskContainer):  # type: ignore[misc]
+    """A task as an AWS Batch job. The registered engines are siblings that derive from this."""
+
+    _efs: ClassVar[bool]
+    # miniwdl's contract: it initialises an engine once, as a class, before it makes any object.
+    _context: ClassVar[BatchContext]
+
+    @classmethod
+    def global_init(cls, cfg: WDL.runtime.config.Loader, logger: logging.Logger) -> None:
+        """Read the settings and look up what they name; see miniwdl's TaskContainer."""
+        try:
+            found = read_settings(cfg)
+            with termination_flag(logger) as terminating:
+                cls._context = patiently(
+                    lambda: make_context(found, cls._efs),
+                    terminating,
+                    lambda exn: logger.warning(_("waiting for AWS to answer", message=str(exn))),
+                )
+        except MiniwdlCloudError as exn:
+            raise _runtime_error(exn) from exn
+        settings, limits = cls._context.settings, cls._context.limits
+        logger.info(
+            _(
+                "AWS Batch engine",
+                task_queue=settings.task_queue,
+                task_queue_fallback=settings.task_queue_fallback,
+                mount=settings.mount,
+                fs=settings.fs,
+                fsap=settings.fsap,
+                cpu_max=limits.vcpus,
+                memory_max_mib=limits.memory_mib,
+            )
+        )
+
+    @classmethod
+    def detect_resource_limits(
+        cls, cfg: WDL.runtime.config.Loader, logger: logging.Logger
+    ) -> dict[str, int]:
+        """The largest task that the queue's compute environments can run."""
+        limits = cls._context.limits
+        # The delta is added after rounding down, so it is taken into account here.
+        mib = limits.memory_mib - min(0, cls._context.settings.memory_delta_mib)
+        return {"cpu": limits.vcpus, "mem_bytes": mib * 2**20}
+
+    def __init__(self, cfg: WDL.runtime.config.Loader, run_id: str, host_dir: str) -> None:
+        super().__init__(cfg, run_id, host_dir)
+        # The shared filesystem is at the same path everywhere.
+        self.container_dir = self.host_dir
+        self._inputs_copied = False
+        self._attempts = Attempts()
+        self._request: JobRequest | None = None
+        self._blocked_since: float | None = None
+        self._blockage: Blockage | None = None
+        self._gave_up: Blockage | None = None
+        self._terminating: Callable[[], bool] = lambda: False
+        self._fatal: Exception | None = None
+
+    def host_work_dir(self) -> str:
+        """Always ``work``: its path stands in the command, which miniwdl interpolates once."""
+        return str(Path(self.host_dir) / "work")
+
+    def copy_input_files(self, logger: logging.Logger) -> None:
+        """Copy inputs into the working directory, for this attempt."""
+        super().copy_input_files(logger)
+        self._inputs_copied = True
+
+    def process_runtime(
+        self, logger: logging.Logger, runtime_eval: dict[str, WDL.Value.Base]
+    ) -> None:
+        """Read the task's runtime section, accelerators included."""
+        super().process_runtime(logger, runtime_eval)
+        if "acceleratorType" in runtime_eval:
+            kind = runtime_eval["acceleratorType"]
+            if not isinstance(kind, WDL.Value.String):
+                raise WDL.Error.RuntimeError("runtime.acceleratorType should be a String")
+            self.runtime_values["acceleratorType"] = kind.value
+            if kind.value.startswith("nvidia"):
+                self.runtime_values["gpu"] = True
+            else:
+                logger.warning(_("no such accelerator on AWS Batch", acceleratorType=kind.value))
+        if "acceleratorCount" in runtime_eval:
+            count = runtime_eval["acceleratorCount"]
+            if not isinstance(count, WDL.Value.Int):
+                raise WDL.Error.RuntimeError("runtime.acceleratorCount should be an Int")
+            self.runtime_values["acceleratorCount"] = count.value
+
+    def reset(self, logger: logging.Logger) -> None:
+        """Put the failed attempt's directory aside and wait before the next one."""
+        if self._fatal is not None:
+            # Trying again cannot help, whatever maxRetries says.
+            raise self._fatal
+        wait = self._attempts.pause(self._context.settings.retry_wait_s)
+        if wait > 0:
+            logger.info(_("waiting before the next attempt", seconds=round(wait, 1)))
+            until = time.monotonic() + wait
+            while time.monotonic() < until and not self._terminating():
+                time.sleep(min(0.5, wait))
+        work = Path(self.host_work_dir())
+        if work.exists():
+            work.rename(work.with_name(f"work.try{self.try_counter}"))
+        self._inputs_copied = False
+        super().reset(logger)
+
+    def _run(self, logger: logging.Logger, terminating: Callable[[], bool], command: str) -> int:
+        self._terminating = terminating
+        self._attempts.max_retries = self.runtime_values.get("maxRetries", 0)
+        self._attempts.preemptible = self.runtime_values.get("preemptible", 0)
+        self._blocked_since, self._gave_up = None, None
+        try:
+            with ExitStack() as cleanup:
+                self._write_files(logger, command)
+                handle = self._submit(logger, terminating)
+                return self._await(logger, cleanup, handle)
+        except MiniwdlCloudError as exn:
+            raise _runtime_error(exn) from exn
+
+    def _write_files(self, logger: logging.Logger, command: str) -> None:
+        task_dir = Path(self.host_dir)
+        (task_dir / "command").write_text(command)
+        task_files.write_environment(task_dir, self.runtime_values.get("env", {}))
+        # The workflow's outputs may name them, and miniwdl reads them, even if no job ever starts.
+        Path(self.host_stdout_txt()).touch()
+        Path(self.host_stderr_txt()).touch()
+        if not self._inputs_copied:
+            task_inputs.provide(self.input_path_map, self.host_work_dir(), logger)
+
+    def _submit(self, logger: logging.Logger, terminating: Callable[[], bool]) -> JobHandle:
+        settings = self._context.settings
+        queue = settings.task_queue
+        if settings.task_queue_fallback and self._attempts.wants_fallback:
+            queue = settings.task_queue_fallback
+            logger.notice(  # type: ignore[attr-defined]
+                _("interrupted too often; using the fallback queue", jobQueue=queue)
+            )
+        request = request_of(
+            run_id=self.run_id,
+            task_dir=self.host_dir,
+            attempt=self.try_counter,
+            shell=self.cfg.get("task_runtime", "command_shell"),
+            queue=queue,
+            runtime=self.runtime_values,
+            filesystem=self._context.filesystem,
+            settings=settings,
+            user=self._user(logger),
+            least_mib=self._attempts.memory_mib,
+        )
+        self._request = request
+        logger.debug(_("submitting job", jobName=request.name, jobQueue=request.queue))
+        return self._context.dispatcher.submit(
+            request, lambda: terminating() or self._gave_up is not None
+        )
+
+    def _user(self, logger: logging.Logger) -> str | None:
+        if not self.cfg["task_runtime"].get_bool("as_user"):
+            return None
+        if os.geteuid() == 0:
+            logger.warning("with --as-me, the task runs as root, as miniwdl itself does")
+        return f"{os.geteuid()}:{os.getegid()}"
+
+    def _await(self, logger: logging.Logger, cleanup: ExitStack, handle: JobHandle) -> int:
+        """Wait for the job's end; returns the command's exit code."""
+        poll_stderr: Callable[[], None] | None = None
+        if follows_stderr(self, logger):
+            poll_stderr = cleanup.enter_context(self.poll_stderr_context(logger))
+        running = False
+        while True:
+            news = handle.next(FOLLOW_PERIOD if poll_stderr and running else self._patience())
+            self._give_up_if_blocked()
+            if poll_stderr and running:
+                poll_stderr()
+            if news is None:
+                if self._context.dispatcher.closed:
+                    raise WDL.Error.RuntimeError("the job dispatcher has stopped; see the log")
+            elif isinstance(news, Submitted):
+                logger.info(_("job submitted", jobId=news.job_id))
+            elif isinstance(news, Changed):
+                started = news.snapshot.state in (JobState.STARTING, JobState.RUNNING)
+                if started and not running:
+                    running = True
+                    cleanup.enter_context(self.task_running_context())
+                _log_change(logger, news.snapshot)
+                self._note_blockage(logger, news.snapshot)
+            elif isinstance(news, Ended):
+                return self._ended(logger, news.snapshot)
+            elif isinstance(news, Cancelled):
+                if news.error is not None:
+                    logger.error(
+                        _("job could not be terminated", jobId=news.job_id, error=str(news.error))
+                    )
+                elif news.job_id is not None:
+                    logger.info(_("job terminated", jobId=news.job_id))
+                if self._gave_up is not None and not self._terminating():
+                    raise self._blocked(self._gave_up, news.job_id)
+                raise WDL.runtime.Terminated(quiet=not running)
+            elif isinstance(news, Lost):
+                self.failure_info = {"jobId": news.job_id, "verdict": "lost"}
+                lost = f"AWS Batch does not know the job {news.job_id} any more"
+                raise self._interrupted(JobOutcome(Verdict.INFRASTRUCTURE, None, lost))
+            elif isinstance(news, Refused):
+                if isinstance(news.error, MiniwdlCloudError):
+                    raise news.error
+                raise WDL.Error.RuntimeError(f"the job could not be submitted: {news.error}")
+
+    def _ended(self, logger: logging.Logger, snapshot: JobSnapshot) -> int:
+        _log_change(logger, snapshot)
+        detail = json.dumps(snapshot.detail, indent=2, sort_keys=True, default=str)
+        write_file_atomically(
+            detail, Path(self.host_dir) / f"awsBatchJobDetail.{snapshot.job_id}.json"
+        )
+        result = task_files.read_result(Path(self.host_dir), self.try_counter)
+        outcome = classify(snapshot, result)
+        if outcome.verdict is Verdict.SUCCESS:
+            return outcome.exit_code or 0
+        self.failure_info = outcome.more_info
+        return self._failed(logger, outcome)
+
+    def _failed(self, logger: logging.Logger, outcome: JobOutcome) -> int:
+        """Tell miniwdl of a failure: by exit code where the command has one, else by exception."""
+        if outcome.verdict in (Verdict.INTERRUPTED, Verdict.INFRASTRUCTURE):
+            raise self._interrupted(outcome)
+        if outcome.verdict is Verdict.OUT_OF_MEMORY:
+            self._out_of_memory(logger, outcome)
+        self._attempts.note(outcome)
+        if outcome.verdict is Verdict.COMMAND_FAILED and outcome.exit_code:
+            return outcome.exit_code
+        logger.error(_(outcome.message, **outcome.more_info))
+        if outcome.verdict is Verdict.OUT_OF_MEMORY and outcome.exit_code:
+            return outcome.exit_code
+        error = WDL.Error.RuntimeError(outcome.message, more_info=outcome.more_info)
+        if outcome.verdict is Verdict.FATAL:
+            self._fatal = error
+        raise error
+
+    def _out_of_memory(self, logger: logging.Logger, outcome: JobOutcome) -> None:
+        """Raise the memory of the next attempt, if there is to be one; an attempt that is left for
+        interruptions will do."""
+        used = self._request.resources.memory_mib if self._request else MIN_MEMORY_MIB
+        factor = self._context.settings.memory_retry_factor
+        raised = self._attempts.raise_memory(used, factor, self._context.limits.memory_mib)
+        attempts = self._attempts
+        if not raised or not (attempts.retries_left or attempts.interruptions_left):
+            return
+        logger.warning(
+            _(
+                "out of memory; the next attempt gets more",
+                memory_mib=used,
+                next_memory_mib=attempts.memory_mib,
+                peak_memory_bytes=outcome.more_info.get("peakMemoryBytes"),
+            )
+        )
+        if not attempts.retries_left:
+            attempts.interruptions += 1
+            raise WDL.runtime.Interrupted(outcome.message, more_info=outcome.more_info)
+
+    def _interrupted(self, outcome: JobOutcome) -> Exception:
+        self._attempts.note(outcome)
+        error: Exception = WDL.runtime.Interrupted(outcome.message, more_info=self.failure_info)
+        return error
+
+    # Jobs that cannot start
+
+    def _note_blockage(self, logger: logging.Logger, snapshot: JobSnapshot) -> None:
+        blockage = diagnose(snapshot)
+        if blockage is None:
+            self._blocked_since, self._blockage = None, None
+        elif self._blocked_since is None:
+            self._blocked_since, self._blockage = time.monotonic(), blockage
+            logger.warning(
+                _(f"the job cannot start: {blockage.advice}", statusReason=blockage.reason)
+            )
+
+    def _patience(self) -> float:
+        if self._blocked_since is None:
+            return LONGEST_WAIT
+        left = self._blocked_since + self._context.settings.blocked_wait_s - time.monotonic()
+        return min(LONGEST_WAIT, max(0.0, left))
+
+    def _give_up_if_blocked(self) -> None:
+        if self._blocked_since is not None:
+            waited = time.monotonic() - self._blocked_since
+            if waited >= self._context.settings.blocked_wait_s:
+                self._gave_up = self._blockage
+
+    def _blocked(self, blockage: Blockage, job_id: str | None) -> Exception:
+        """After a want of capacity the fallback queue may do better; else no attempt will."""
+        self.failure_info = {
+            "jobId": job_id or "",
+            "statusReason": blockage.reason,
+            "verdict": "blocked",
+        }
+        message = f"the job could not start: {blockage.advice}"
+        if blockage.passing:
+            return self._interrupted(JobOutcome(Verdict.INTERRUPTED, None, message))
+        self._fatal = WDL.Error.RuntimeError(message, more_info=self.failure_info)
+        return self._fatal
+
+
+class BatchJobEfs(_BatchTask):
+    """`aws_batch_job`: Batch jobs that share an EFS file system."""
+
+    _efs = True
+
+
+class BatchJobHostMount(_BatchTask):
+    """`aws_batch_job_no_efs`: Batch jobs that share whatever their instances mount."""
+
+    _efs = False
+
+
+def _log_change(logger: logging.Logger, snapshot: JobSnapshot) -> None:
+    details: dict[str, Any] = {"status": snapshot.state.value, "jobId": snapshot.job_id}
+    if snapshot.log_stream:
+        details["logStreamName"] = snapshot.log_stream
+    if snapshot.status_reason:
+        details["statusReason"] = snapshot.status_reason
+    noteworthy = snapshot.state is JobState.RUNNING or snapshot.state.ended
+    log = logger.notice if noteworthy else logger.info  # type: ignore[attr-defined]
+    log(_("job status", **details))
+
+
+def _runtime_error(exn: MiniwdlCloudError) -> Exception:
+    error: Exception = WDL.Error.RuntimeError(exn.message, more_info=exn.more_info)
+    return error

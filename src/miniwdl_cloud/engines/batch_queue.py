@@ -1,0 +1,144 @@
+"""AWS Batch as a queue service of the dispatcher."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..aws.batch import ARRAY_MAX, DESCRIBE_JOBS_MAX, BatchClient
+from ..errors import MiniwdlCloudError
+from ..jobs.request import Definition, JobRequest, JobSnapshot, JobState, Resources
+from ..jobs.service import DefinitionNotVisible
+from ..miniwdl_compat import write_file_atomically
+
+
+class BatchQueue:
+    """Implements `jobs.service.QueueService` over AWS Batch.
+
+    Parameters
+    ----------
+    batch
+        For looking: botocore may retry its calls.
+    submitting
+        For SubmitJob alone: without botocore's retries. SubmitJob has no client token, so a
+        request that may have taken effect must be looked up before it is sent again.
+    """
+
+    describe_max = DESCRIBE_JOBS_MAX
+    array_max = ARRAY_MAX
+
+    def __init__(self, batch: BatchClient, submitting: BatchClient) -> None:
+        self._batch = batch
+        self._submitting = submitting
+
+    def ensure_definition(self, definition: Definition) -> str:
+        """ARN of an active job definition of this name, which says all of its content."""
+        found = self._batch.find_definition(definition.name)
+        if found is not None:
+            return found
+        request = {"jobDefinitionName": definition.name, **json.loads(definition.content)}
+        return self._batch.register_definition(request)
+
+    def submit(self, requests: Sequence[JobRequest], definition_handle: str) -> str:
+        """SubmitJob; an array's manifest is written into the directory of its first task."""
+        manifest = None
+        if len(requests) > 1:
+            manifest = Path(requests[0].item.directory) / f"array.{requests[0].name}.tsv"
+            write_file_atomically("\n".join(r.item.line for r in requests), manifest)
+        try:
+            return self._submitting.submit(submit_request(requests, definition_handle, manifest))
+        except MiniwdlCloudError as exn:
+            if self._batch.definition_not_visible_yet(exn):
+                raise DefinitionNotVisible from exn
+            raise
+
+    def find(self, request: JobRequest) -> str | None:
+        """Look the unique name up in the queue."""
+        jobs = self._batch.list_jobs(request.queue, request.name)
+        return str(jobs[0]["jobId"]) if jobs else None
+
+    def describe(self, ids: Sequence[str]) -> Mapping[str, JobSnapshot]:
+        """DescribeJobs."""
+        return {id_: snapshot_of(job) for id_, job in self._batch.describe_jobs(ids).items()}
+
+    def child_id(self, array_id: str, index: int) -> str:
+        """Batch user guide, "Array jobs": the array's id, a colon, the index."""
+        return f"{array_id}:{index}"
+
+    def list_children(self, array_id: str, state: JobState) -> Sequence[str]:
+        """ListJobs by `arrayJobId`."""
+        return self._batch.list_children(array_id, state.value)
+
+    def terminate(self, job_id: str, reason: str) -> None:
+        """TerminateJob."""
+        self._batch.terminate(job_id, reason)
+
+
+def submit_request(
+    requests: Sequence[JobRequest], definition_handle: str, manifest: Path | None = None
+) -> dict[str, Any]:
+    """The SubmitJob request of a job, or of several of one kind as an array job.
+
+    Parameters
+    ----------
+    manifest
+        For an array: the file in which each child finds what is its own, by its index.
+    """
+    first = requests[0]
+    variables = dict(first.environment)
+    if manifest is None:
+        variables.update(first.item.environment)
+    else:
+        variables["MINIWDL_CLOUD_MANIFEST"] = str(manifest)
+    ans: dict[str, Any] = {
+        "jobName": first.name,
+        "jobQueue": first.queue,
+        "jobDefinition": definition_handle,
+        "containerOverrides": {
+            "environment": [{"name": k, "value": v} for k, v in variables.items()],
+            "resourceRequirements": resource_requirements(first.resources),
+        },
+        "timeout": {"attemptDurationSeconds": first.timeout_s},
+        "tags": dict(first.tags),
+    }
+    if manifest is not None:
+        ans["arrayProperties"] = {"size": len(requests)}
+    return ans
+
+
+def resource_requirements(resources: Resources) -> list[dict[str, str]]:
+    """`resourceRequirements` of a job or job definition."""
+    ans = [
+        {"type": "VCPU", "value": str(resources.vcpus)},
+        {"type": "MEMORY", "value": str(resources.memory_mib)},
+    ]
+    if resources.gpus:
+        ans.append({"type": "GPU", "value": str(resources.gpus)})
+    return ans
+
+
+def snapshot_of(job: Mapping[str, Any]) -> JobSnapshot:
+    """A snapshot of a job as DescribeJobs shows it."""
+    container = job.get("container", {})
+    reasons = []
+    for attempt in job.get("attempts", []):
+        reasons += [attempt.get("statusReason"), attempt.get("container", {}).get("reason")]
+    summary = job.get("arrayProperties", {}).get("statusSummary", {})
+    return JobSnapshot(
+        job_id=job["jobId"],
+        state=_state(job["status"]),
+        exit_code=container.get("exitCode"),
+        reason=container.get("reason"),
+        status_reason=job.get("statusReason"),
+        attempt_reasons=tuple(r for r in reasons if r),
+        log_stream=container.get("logStreamName"),
+        children={_state(text): count for text, count in summary.items()},
+        detail=job,
+    )
+
+
+def _state(text: str) -> JobState:
+    # A state that AWS may add some day is none that has ended.
+    return JobState(text) if text in JobState.__members__ else JobState.PENDING

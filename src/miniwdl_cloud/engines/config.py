@@ -1,0 +1,130 @@
+"""What the engines read from miniwdl's configuration, once, as frozen values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .. import settings
+from ..errors import ConfigurationError
+
+
+class ConfigLoader(Protocol):
+    """The part of miniwdl's configuration loader that is needed here."""
+
+    def has_option(self, section: str, key: str) -> bool:
+        """Whether anything says this option."""
+
+    def get(self, section: str, key: str) -> str:
+        """Its text."""
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """Settings of the Batch engines; see `miniwdl_cloud.settings` for their meaning.
+
+    JSON objects are kept as their canonical text, so that the whole can be compared and hashed.
+    """
+
+    region: str | None
+    mount: str
+    task_queue: str
+    task_queue_fallback: str | None
+    fs: str | None
+    fsap: str | None
+    task_role: str | None
+    event_queue: str | None
+    job_timeout_s: int
+    describe_period_s: float
+    submit_period_s: float
+    array_jobs_min: int
+    retry_wait_s: float
+    memory_retry_factor: float
+    blocked_wait_s: float
+    container_sync: bool
+    gpu_value: int
+    memory_delta_mib: int
+    container_properties: str
+    job_tags: str
+    boto3_retries: str
+    parent_job_id: str | None
+
+    @property
+    def container_properties_dict(self) -> dict[str, Any]:
+        """Further members of containerProperties."""
+        return dict(json.loads(self.container_properties))
+
+    @property
+    def job_tags_dict(self) -> dict[str, str]:
+        """Tags for every job."""
+        return {str(k): str(v) for k, v in json.loads(self.job_tags).items()}
+
+
+def read_settings(cfg: ConfigLoader, environ: Mapping[str, str] | None = None) -> EngineSettings:
+    """Read the engines' settings.
+
+    Parameters
+    ----------
+    cfg
+        miniwdl's configuration, in which the environment already ranks above the .cfg file.
+    environ
+        The process environment.
+
+    Raises
+    ------
+    UsageError
+        A setting does not have its type.
+    ConfigurationError
+        The mount point or the task queue is not set.
+    """
+    environ = settings.environment() if environ is None else environ
+    found = settings.Settings(
+        lambda section, key: cfg.get(section, key) if cfg.has_option(section, key) else None
+    )
+    for setting in settings.ALL:
+        # miniwdl warns of options that nobody reads; other parts of this package read the rest.
+        if cfg.has_option(setting.section, setting.key):
+            cfg.get(setting.section, setting.key)
+    mount = str(found.get(settings.FILE_IO_ROOT) or "").rstrip("/")
+    if not mount.startswith("/"):
+        raise ConfigurationError(
+            "Set [file_io] root (MINIWDL__FILE_IO__ROOT) to the directory that the shared"
+            " filesystem is mounted at."
+        )
+    queue = found.get(settings.TASK_QUEUE)
+    if not queue:
+        raise ConfigurationError(
+            "Set [aws] task_queue (MINIWDL__AWS__TASK_QUEUE) to the Batch job queue for tasks."
+        )
+    fs = found.get(settings.FS)
+    events = found.get(settings.EVENT_QUEUE)
+    return EngineSettings(
+        region=found.get(settings.REGION),
+        mount=mount,
+        task_queue=queue,
+        task_queue_fallback=found.get(settings.TASK_QUEUE_FALLBACK),
+        fs=None if fs is None or settings.is_false(fs) else fs,
+        fsap=found.get(settings.FSAP),
+        task_role=found.get(settings.TASK_ROLE),
+        event_queue=None if events is None or settings.is_false(events) else events,
+        job_timeout_s=max(60, found.get(settings.JOB_TIMEOUT)),
+        describe_period_s=found.get(settings.DESCRIBE_PERIOD),
+        submit_period_s=found.get(settings.SUBMIT_PERIOD),
+        array_jobs_min=found.get(settings.ARRAY_JOBS_MIN),
+        retry_wait_s=found.get(settings.RETRY_WAIT),
+        memory_retry_factor=found.get(settings.MEMORY_RETRY_FACTOR),
+        blocked_wait_s=found.get(settings.BLOCKED_WAIT),
+        container_sync=found.get(settings.CONTAINER_SYNC),
+        gpu_value=found.get(settings.GPU_VALUE),
+        memory_delta_mib=found.get(settings.MEMORY_DELTA),
+        container_properties=_canonical(found.get(settings.CONTAINER_PROPERTIES)),
+        job_tags=_canonical(found.get(settings.JOB_TAGS)),
+        boto3_retries=_canonical(found.get(settings.BOTO3_RETRIES)),
+        parent_job_id=environ.get("AWS_BATCH_JOB_ID"),
+    )
+
+
+def _canonical(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True)

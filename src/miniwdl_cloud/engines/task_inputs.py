@@ -1,0 +1,53 @@
+"""How inputs reach a task: as links in its working directory."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..miniwdl_compat import log_message as _
+
+# What a filesystem answers that cannot link these two: another filesystem, EFS's 177 links to a
+# file, hard links forbidden or unknown.
+_CANNOT_LINK = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP)
+
+
+def provide(input_path_map: Mapping[str, str], work_dir: str, logger: logging.Logger) -> None:
+    """Make every input appear where the command expects it.
+
+    Parameters
+    ----------
+    input_path_map
+        From host path to path in the container; directories end in a slash.
+    work_dir
+        The task's working directory; inputs mapped to somewhere else are used where they are.
+    """
+    inside = work_dir.rstrip("/") + "/"
+    made: set[Path] = set()
+    for host, container in input_path_map.items():
+        if not container.startswith(inside):
+            continue
+        target = Path(container)
+        if target.parent not in made:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            made.add(target.parent)
+        if host.endswith("/"):
+            logger.info(_("rebuilding a directory under its own name", input=host))
+            shutil.copytree(host, target, copy_function=_link_or_copy, dirs_exist_ok=True)
+        else:
+            target.unlink(missing_ok=True)
+            target.symlink_to(host)
+
+
+def _link_or_copy(source: str, target: str) -> str:
+    try:
+        os.link(os.path.realpath(source), target)
+    except OSError as exn:
+        if exn.errno not in _CANNOT_LINK:
+            raise
+        shutil.copy2(source, target)
+    return target

@@ -1,0 +1,160 @@
+"""From a task's runtime values to its job: pure functions."""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import ConfigurationError
+from ..filesystems.base import SharedFilesystem
+from ..jobs.request import ArrayItem, Definition, JobRequest, Resources
+from . import task_files
+from .batch_queue import resource_requirements
+from .config import EngineSettings
+
+MIN_MEMORY_MIB = 991
+"""Least memory request: 1 GiB with the default `memory_delta`, as existing deployments expect."""
+
+DEFAULT_IMAGE = "ubuntu:20.04"
+JOB_NAME_MAX = 128
+"""Characters of a job name (API reference, SubmitJob, `jobName`)."""
+
+
+def resources_of(
+    runtime: Mapping[str, Any], settings: EngineSettings, least_mib: int = MIN_MEMORY_MIB
+) -> Resources:
+    """What a task's job reserves.
+
+    Parameters
+    ----------
+    runtime
+        miniwdl's `runtime_values`: ``cpu``, ``memory_reservation`` (bytes), ``gpu``,
+        ``acceleratorCount``.
+    least_mib
+        Least memory in MiB: more than the task asked for, once it has run out.
+    """
+    mib = math.ceil(runtime.get("memory_reservation", 0) / 2**20) + settings.memory_delta_mib
+    gpus = 0
+    if runtime.get("gpu"):
+        gpus = int(runtime.get("acceleratorCount", settings.gpu_value))
+    return Resources(int(runtime.get("cpu", 1)), max(mib, least_mib), max(0, gpus))
+
+
+def definition_of(
+    runtime: Mapping[str, Any],
+    filesystem: SharedFilesystem,
+    settings: EngineSettings,
+    user: str | None,
+) -> Definition:
+    """The job definition of a task: all that SubmitJob cannot override.
+
+    Parameters
+    ----------
+    runtime
+        miniwdl's `runtime_values`: ``docker``, ``privileged``.
+    user
+        ``uid:gid`` for ``--as-me``.
+
+    Raises
+    ------
+    ConfigurationError
+        ``[aws] container_properties`` names a member that the engine sets itself.
+    """
+    properties: dict[str, Any] = {
+        "image": runtime.get("docker", DEFAULT_IMAGE),
+        "command": ["/bin/bash", "-c", task_files.task_script()],
+        "environment": [],
+        # Overridden by every submission; a definition must have some all the same.
+        "resourceRequirements": resource_requirements(Resources()),
+        "privileged": bool(runtime.get("privileged", False)),
+        "volumes": filesystem.volumes(),
+        "mountPoints": filesystem.mount_points(),
+    }
+    if settings.task_role:
+        properties["jobRoleArn"] = settings.task_role
+    if user is not None:
+        properties["user"] = user
+    for key, value in settings.container_properties_dict.items():
+        if key in properties:
+            raise ConfigurationError(
+                f"[aws] container_properties may not set `{key}`, which the engine sets itself;"
+                " remove it."
+            )
+        properties[key] = value
+    return Definition.of({"type": "container", "containerProperties": properties})
+
+
+def environment_of(shell: str, settings: EngineSettings) -> tuple[tuple[str, str], ...]:
+    """What the task script needs to know that all tasks of a kind share."""
+    pairs = {"MINIWDL_CLOUD_SHELL": shell}
+    if settings.container_sync:
+        pairs["MINIWDL_CLOUD_SYNC"] = "1"
+    return tuple(pairs.items())
+
+
+def item_of(task_dir: str, attempt: int) -> ArrayItem:
+    """What the task script needs to know of this task alone.
+
+    As a line of an array's manifest: run directory and attempt, a tab between them.
+    """
+    suffix = task_files.attempt_suffix(attempt)
+    return ArrayItem(
+        directory=task_dir,
+        line=f"{task_dir}\t{suffix}",
+        environment=(("MINIWDL_CLOUD_TASK_DIR", task_dir), ("MINIWDL_CLOUD_TRY", suffix)),
+    )
+
+
+def tags_of(settings: EngineSettings) -> tuple[tuple[str, str], ...]:
+    """Tags of a task job: the user's, and which workflow job submitted it."""
+    tags = settings.job_tags_dict
+    if settings.parent_job_id:
+        tags["AWS_BATCH_PARENT_JOB_ID"] = settings.parent_job_id
+    return tuple(tags.items())
+
+
+def unique_job_name(run_id: str, attempt: int) -> str:
+    """A job name that no other job has: the call, the attempt, and a random end.
+
+    Parameters
+    ----------
+    run_id
+        miniwdl's run id of the call, such as ``call-align-3-sampleA``.
+    """
+    suffix = f"-try{attempt}" if attempt > 1 else ""
+    suffix += "-" + base64.b32encode(secrets.token_bytes(5)).decode().lower()
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", run_id.removeprefix("call-"))
+    name = name if name[:1].isalnum() else "t" + name
+    return name[: JOB_NAME_MAX - len(suffix)] + suffix
+
+
+def request_of(
+    *,
+    run_id: str,
+    task_dir: str,
+    attempt: int,
+    shell: str,
+    queue: str,
+    runtime: Mapping[str, Any],
+    filesystem: SharedFilesystem,
+    settings: EngineSettings,
+    user: str | None,
+    least_mib: int = MIN_MEMORY_MIB,
+) -> JobRequest:
+    """The whole request of one attempt of a task."""
+    return JobRequest(
+        name=unique_job_name(run_id, attempt),
+        queue=queue,
+        definition=definition_of(runtime, filesystem, settings, user),
+        resources=resources_of(runtime, settings, least_mib),
+        environment=environment_of(shell, settings),
+        timeout_s=settings.job_timeout_s,
+        tags=tags_of(settings),
+        item=item_of(task_dir, attempt),
+        # A manifest has a line a task, and a tab within it.
+        may_coalesce=not any(c in task_dir for c in "\t\n"),
+    )

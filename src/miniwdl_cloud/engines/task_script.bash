@@ -1,0 +1,55 @@
+# Runs a WDL task's command in its container. Plain bash and coreutils; comments and blank lines are
+# taken out before it becomes the job definition's command.
+#
+# From the environment:
+#   MINIWDL_CLOUD_TASK_DIR  the task's run directory on the shared filesystem
+#   MINIWDL_CLOUD_TRY       "" for the first attempt, then 2, 3, ...
+#   MINIWDL_CLOUD_MANIFEST  in an array job, instead of these two: a file with a line a child, by its
+#                           index: the directory, a tab, the attempt
+#   MINIWDL_CLOUD_SHELL     interpreter of the command, e.g. /bin/bash -x
+#   MINIWDL_CLOUD_SYNC      if set, flush the task's files before the job ends
+
+if [ -n "$MINIWDL_CLOUD_MANIFEST" ]; then
+  mapfile -t -s "$AWS_BATCH_JOB_ARRAY_INDEX" -n 1 line < "$MINIWDL_CLOUD_MANIFEST"
+  export MINIWDL_CLOUD_TASK_DIR=${line[0]%$'\t'*} MINIWDL_CLOUD_TRY=${line[0]##*$'\t'}
+fi
+d=$MINIWDL_CLOUD_TASK_DIR n=$MINIWDL_CLOUD_TRY
+s=$d/task_status$n.txt
+now() { if [ -n "$EPOCHREALTIME" ]; then echo "${EPOCHREALTIME/,/.}"; else date +%s; fi; }
+
+# The kernel gives a first process no default signal handlers, so SIGTERM has to be passed on.
+child=
+trap 'terminated=1; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null' TERM INT
+
+cd "$d/work" || { echo "miniwdl-cloud: the shared filesystem does not show $d/work" >&2; exit 125; }
+start=$(now)
+echo "start=$start" > "$s" || { echo "miniwdl-cloud: cannot write to $d" >&2; exit 125; }
+# Scratch space of the worker, unless the task has its own idea.
+export TMPDIR=${TMPDIR:-/tmp}
+# shellcheck source=/dev/null
+[ ! -f ../env.sh ] || . ../env.sh
+
+# Standard error goes to its file and to the job's log. tee holds the pipe to us open as its
+# descriptor 6, unused: its end tells that all was written, and the job may end.
+coproc TEE { exec tee -a "../stderr$n.txt" 6>&1 >&3; } 3>&2
+exec 4<&"${TEE[0]}" 5>&"${TEE[1]}"
+eval "exec ${TEE[1]}>&-"
+$MINIWDL_CLOUD_SHELL ../command >> "../stdout$n.txt" 2>&5 4<&- 5>&- &
+child=$!
+[ -z "$terminated" ] || kill -TERM "$child" 2>/dev/null
+exec 5>&-
+wait "$child"; code=$?
+# A trapped signal ends `wait` early.
+while kill -0 "$child" 2>/dev/null; do wait "$child"; code=$?; done
+# What a terminated command leaves running may hold it open; then little is left to wait for.
+IFS= read -r -t "${terminated:-5}" -u 4 _
+
+[ -z "$MINIWDL_CLOUD_SYNC" ] || find . "../stdout$n.txt" "../stderr$n.txt" -type f -exec sync {} +
+# Only a first process knows its cgroup to be the container's own.
+peak=
+for f in /sys/fs/cgroup/memory.peak /sys/fs/cgroup/memory/memory.max_usage_in_bytes; do
+  if [ $$ = 1 ] && [ -r "$f" ]; then read -r peak < "$f"; break; fi
+done
+printf 'start=%s\nend=%s\npeak_memory_bytes=%s\nexit_code=%s\n' \
+  "$start" "$(now)" "$peak" "$code" > "$s.new" && mv -f "$s.new" "$s"
+exit "$code"

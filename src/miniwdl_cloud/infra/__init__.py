@@ -1,0 +1,1 @@
+"""Deployment: CloudFormation templates, and what brings them into an account."""

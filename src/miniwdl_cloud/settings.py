@@ -1,0 +1,310 @@
+"""Every setting once: its name, type, default and meaning; and where its value comes from.
+
+Precedence, highest first: command line, environment (``MINIWDL__SECTION__KEY``), miniwdl's .cfg
+file, tag on the workflow job queue, built-in default. `Settings` holds one source per rank and
+looks a setting up in that order. This module alone reads the process environment.
+"""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import UsageError
+
+Source = Callable[[str, str], "str | None"]
+"""Looks up (section, key); ``None`` where this source does not say."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting.
+
+    Parameters
+    ----------
+    section, key
+        Its place in miniwdl's .cfg file; the environment form follows from them.
+    help
+        What it means, with units.
+    kind
+        ``str``, ``int``, ``float``, ``bool`` or ``json`` (a JSON object).
+    default
+        Built-in default, in its final type.
+    tag
+        Tag on the workflow job queue that provides it, if one does.
+    aliases
+        Older spellings of the key.
+    """
+
+    section: str
+    key: str
+    help: str
+    kind: str = "str"
+    default: Any = None
+    tag: str | None = None
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def env(self) -> str:
+        """The name of its environment variable."""
+        return env_name(self.section, self.key)
+
+
+def env_name(section: str, key: str) -> str:
+    """The environment variable that miniwdl reads for ``[section] key``."""
+    return f"MINIWDL__{section}__{key}".upper()
+
+
+def _aws(key: str, help: str, **more: Any) -> Setting:
+    return Setting("aws", key, help, **more)
+
+
+REGION = _aws("region", "AWS Region")
+TASK_QUEUE = _aws("task_queue", "Batch job queue for task jobs", tag="DefaultTaskQueue")
+TASK_QUEUE_FALLBACK = _aws(
+    "task_queue_fallback",
+    "Batch job queue for a task after `preemptible` interruptions",
+    tag="DefaultTaskQueueFallback",
+)
+WORKFLOW_QUEUE = _aws("workflow_queue", "Batch job queue for the workflow job")
+WORKFLOW_ROLE = _aws(
+    "workflow_role",
+    "ARN of the IAM role of the workflow job (job role and execution role)",
+    tag="WorkflowEngineRoleArn",
+)
+TASK_ROLE = _aws(
+    "task_role", "ARN of the IAM role of task jobs (job role)", tag="DefaultTaskRoleArn"
+)
+EVENT_QUEUE = _aws(
+    "event_queue",
+    "URL of the SQS queue that tells of task jobs' state changes; 0 means none: Batch is asked",
+    tag="DefaultEventQueueUrl",
+)
+WORKFLOW_IMAGE = _aws("workflow_image", "container image of the workflow job")
+FS = _aws("fs", "EFS file system id; 0 means no EFS (a filesystem mounted by the host)")
+FSAP = _aws("fsap", "EFS access point id", tag="DefaultFsap")
+STAGE_URI = _aws(
+    "stage_uri",
+    "S3 location (s3://bucket/prefix) for WDL source code and local input files",
+    tag="DefaultStageUri",
+)
+MOUNT = _aws("mount", "mount point of the shared filesystem in every container", tag="DefaultMount")
+S3_UPLOAD_FOLDER = _aws("s3_upload_folder", "S3 location for logs and outputs")
+DELETE_AFTER = _aws(
+    "delete_after_s3_upload",
+    "delete the run directory after upload: success, failure or always",
+    aliases=("s3_upload_delete_after",),
+)
+JOB_TIMEOUT = _aws("job_timeout", "seconds an attempt may run", kind="int", default=86400)
+DESCRIBE_PERIOD = _aws(
+    "describe_period", "seconds between looks at a running job", kind="float", default=1.0
+)
+SUBMIT_PERIOD = _aws(
+    "submit_period", "least seconds between two SubmitJob calls", kind="float", default=0.025
+)
+ARRAY_JOBS_MIN = _aws(
+    "array_jobs_min",
+    "least number of like tasks that wait at the same moment to become a Batch array job; 0 turns"
+    " array jobs off",
+    kind="int",
+    default=8,
+)
+RETRY_WAIT = _aws("retry_wait", "seconds to wait before a retry", kind="float", default=20.0)
+MEMORY_RETRY_FACTOR = _aws(
+    "memory_retry_factor",
+    "factor by which a task's memory is raised for the next attempt after it ran out; 1 turns this"
+    " off",
+    kind="float",
+    default=2.0,
+)
+BLOCKED_WAIT = _aws(
+    "blocked_wait",
+    "seconds that a task may wait after Batch has said why it cannot start; then the fallback queue"
+    " takes it, or it fails",
+    kind="float",
+    default=1800.0,
+)
+CONTAINER_SYNC = _aws(
+    "container_sync", "flush a task's files before its job ends", kind="bool", default=False
+)
+GPU_VALUE = _aws("gpu_value", "GPUs for a task with `gpu: true`", kind="int", default=1)
+CONTAINER_PROPERTIES = _aws(
+    "container_properties",
+    "JSON object of further Batch containerProperties for task jobs",
+    kind="json",
+    default={},
+)
+JOB_TAGS = _aws("job_tags", "JSON object of tags for every job", kind="json", default={})
+MEMORY_DELTA = _aws(
+    "memory_delta",
+    "MiB added to a task's memory request, so that a power of two fits a worker of that size",
+    kind="int",
+    default=-33,
+)
+BOTO3_RETRIES = _aws(
+    "boto3_retries",
+    "JSON object: botocore's `retries` configuration",
+    kind="json",
+    default={"max_attempts": 5, "mode": "standard"},
+)
+DOWNLOAD_IN_PROCESS_MAX = _aws(
+    "download_in_process_max_mb",
+    "MB up to which an s3:// or https:// input is fetched by the workflow job itself; a larger"
+    " one gets a task job",
+    kind="int",
+    default=100,
+)
+FILE_IO_ROOT = Setting("file_io", "root", "directory that the shared filesystem is mounted at")
+CONTAINER_BACKEND = Setting("scheduler", "container_backend", "engine that runs the tasks")
+
+ALL: tuple[Setting, ...] = tuple(v for v in list(globals().values()) if isinstance(v, Setting))
+
+
+class Settings:
+    """Looks settings up in ranked sources.
+
+    Parameters
+    ----------
+    sources
+        Highest rank first. An empty string counts as "does not say".
+    """
+
+    def __init__(self, *sources: Source) -> None:
+        self._sources = sources
+
+    def get(self, setting: Setting) -> Any:
+        """The value of a setting in its type, or its default.
+
+        Raises
+        ------
+        UsageError
+            The value does not have the setting's type.
+        """
+        for source in self._sources:
+            for key in (setting.key, *setting.aliases):
+                text = source(setting.section, key)
+                if text is not None and text.strip() != "":
+                    return parse(setting, text)
+        return setting.default
+
+    def with_tags(self, tags: Mapping[str, str]) -> Settings:
+        """The same, with the tags of the workflow job queue as the lowest source."""
+        return Settings(*self._sources, tag_source(tags))
+
+
+def parse(setting: Setting, text: str) -> Any:
+    """Parse the text of a setting.
+
+    Raises
+    ------
+    UsageError
+        The text does not have the setting's type.
+    """
+    text = text.strip()
+    try:
+        if setting.kind == "int":
+            return int(text)
+        if setting.kind == "float":
+            return float(text)
+        if setting.kind == "bool":
+            return _parse_bool(text)
+        if setting.kind == "json":
+            value = json.loads(text)
+            if not isinstance(value, dict):
+                raise ValueError("not a JSON object")
+            return value
+    except ValueError:
+        raise UsageError(
+            f"Setting [{setting.section}] {setting.key} ({setting.env}) should be"
+            f" {_KIND_NAMES[setting.kind]}; correct it."
+        ) from None
+    return text
+
+
+_KIND_NAMES = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "json": "a JSON object",
+}
+
+
+def _parse_bool(text: str) -> bool:
+    lowered = text.lower()
+    if lowered in ("true", "t", "yes", "y", "1"):
+        return True
+    if is_false(lowered):
+        return False
+    raise ValueError(text)
+
+
+def is_false(text: str) -> bool:
+    """Whether a text is one of the spellings of false."""
+    return text.strip().lower() in ("false", "f", "no", "n", "0")
+
+
+def environment() -> Mapping[str, str]:
+    """The process environment."""
+    return os.environ
+
+
+def env_source(environ: Mapping[str, str] | None = None) -> Source:
+    """Settings from ``MINIWDL__SECTION__KEY`` variables."""
+    environ = environment() if environ is None else environ
+    return lambda section, key: environ.get(env_name(section, key))
+
+
+def cfg_files(environ: Mapping[str, str] | None = None) -> list[Path]:
+    """Where miniwdl looks for its .cfg file, in its order; the first that exists counts.
+
+    miniwdl's runner reference, "Configuration": ``MINIWDL_CFG``, else ``miniwdl.cfg`` in the XDG
+    configuration directories.
+    """
+    environ = environment() if environ is None else environ
+    if environ.get("MINIWDL_CFG"):
+        return [Path(name) for name in environ["MINIWDL_CFG"].split(":")]
+    home = environ.get("XDG_CONFIG_HOME") or str(
+        Path(environ.get("HOME", "~")).expanduser() / ".config"
+    )
+    dirs = [*(environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":"), home]
+    return [Path(name) / "miniwdl.cfg" for name in reversed(dirs)]
+
+
+def cfg_source(files: list[Path] | None = None) -> Source:
+    """Settings from the first of these .cfg files that exists, read without importing miniwdl.
+
+    Raises
+    ------
+    UsageError
+        The file is not a valid .cfg file.
+    """
+    parser = configparser.ConfigParser(interpolation=None)
+    for path in cfg_files() if files is None else files:
+        if path.is_file():
+            try:
+                parser.read(path)
+            except configparser.Error as exn:
+                raise UsageError(f"{path} is not a valid configuration file: {exn}") from None
+            break
+    return lambda section, key: parser.get(section, key, fallback=None)
+
+
+def tag_source(tags: Mapping[str, str]) -> Source:
+    """Settings from the tags of the workflow job queue."""
+    by_key = {(s.section, s.key): s.tag for s in ALL if s.tag}
+
+    def lookup(section: str, key: str) -> str | None:
+        tag = by_key.get((section, key))
+        return tags.get(tag) if tag else None
+
+    return lookup
+
+
+def mapping_source(values: Mapping[tuple[str, str], str | None]) -> Source:
+    """Settings from a mapping of (section, key), as made from command line options."""
+    return lambda section, key: values.get((section, key))

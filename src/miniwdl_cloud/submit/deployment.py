@@ -1,0 +1,338 @@
+"""Where the workflow job will run: queues, role, image, filesystem and S3 locations, all checked.
+
+Checks come before anything is uploaded, registered or submitted. What the caller's credentials may
+not look at is taken on trust: it is the workflow job's role that has to have the permission.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .. import settings as s
+from ..errors import AccessDenied, ConfigurationError, NotFound, UsageError
+from ..settings import Settings
+from .fargate_sizes import check_size
+from .options import DEFAULT_IMAGE, DELETE_AFTER_CHOICES, Options
+
+if TYPE_CHECKING:
+    from ..aws.batch import BatchClient
+    from ..aws.s3 import S3
+    from ..aws.session import AwsSession
+
+# Registry host and port, path, tag, digest. At most 255 characters: Batch API, ContainerProperties.
+_IMAGE = re.compile(
+    r"(?:[\w.-]+(?::\d+)?/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*(?::[\w][\w.-]{0,127})?"
+    r"(?:@[A-Za-z][A-Za-z0-9]*:[0-9a-fA-F]{32,})?",
+    re.ASCII,
+)
+_FS_ID = re.compile(r"fs-[0-9a-f]{8,40}")
+_FSAP_ID = re.compile(r"fsap-[0-9a-f]{8,40}")
+
+
+@dataclass(frozen=True)
+class FileSystem:
+    """The shared filesystem as the workflow job mounts it.
+
+    Parameters
+    ----------
+    mount
+        Mount point in every container; the host's too if ``efs_id`` is ``None``.
+    efs_id, access_point_id
+        EFS file system and access point; ``None`` for a filesystem that the host mounts.
+    """
+
+    mount: str
+    efs_id: str | None = None
+    access_point_id: str | None = None
+
+    @property
+    def engine(self) -> str:
+        """The container backend for this filesystem."""
+        return "aws_batch_job" if self.efs_id else "aws_batch_job_no_efs"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """All that the request for a workflow job needs to know of where it runs.
+
+    Parameters
+    ----------
+    workflow_queue, task_queue, task_queue_fallback
+        Names or ARNs as given.
+    platform
+        ``FARGATE`` or ``EC2``: what the workflow queue runs on.
+    role
+        ARN, or ``None`` on EC2 where the instance's role may do.
+    task_role
+        ARN of the role that the engine gives task jobs, if there is one.
+    event_queue
+        URL of the SQS queue that the engine hears of task jobs' state changes from, if there is
+        one.
+    image
+        Container image.
+    filesystem
+        Shared filesystem.
+    directory
+        Run directory prefix.
+    stage_uri
+        Staging location, if there is one.
+    upload_folder, delete_after
+        As the runner takes them, if set.
+    tags
+        For every job.
+    """
+
+    workflow_queue: str
+    task_queue: str
+    task_queue_fallback: str | None
+    platform: str
+    role: str | None
+    task_role: str | None
+    event_queue: str | None
+    image: str
+    filesystem: FileSystem
+    directory: str
+    stage_uri: str | None
+    upload_folder: str | None
+    delete_after: str | None
+    tags: dict[str, str]
+
+
+def resolve(options: Options, session: AwsSession, batch: BatchClient, s3: S3) -> Deployment:
+    """Find and check the deployment that the options, settings and queue tags name.
+
+    Raises
+    ------
+    UsageError
+        Something is not set, or not well formed.
+    NotFound
+        Something that is named does not exist.
+    ConfigurationError
+        Something exists but does not fit.
+    """
+    from ..aws.discovery import look_up_queues
+
+    workflow_queue = options.settings.get(s.WORKFLOW_QUEUE)
+    if not workflow_queue:
+        raise UsageError(
+            "No workflow job queue is named; name one with --workflow-queue or"
+            f" {s.WORKFLOW_QUEUE.env}."
+        )
+    # What can be seen to be wrong without asking AWS comes first.
+    _check_upload_settings(options.settings)
+    image = _image(options.settings)
+    queue = look_up_queues(batch, [(workflow_queue, "workflow queue (--workflow-queue)")])[0]
+    settings = options.settings.with_tags(queue.tags)
+    tags = {str(key): str(value) for key, value in settings.get(s.JOB_TAGS).items()}
+    task_queue, fallback = _task_queues(settings, batch)
+    filesystem = _filesystem(options, settings, session)
+    platform = queue.platform or ("FARGATE" if filesystem.efs_id else "EC2")
+    if platform == "FARGATE":
+        if not filesystem.efs_id:
+            raise ConfigurationError(
+                f"The workflow queue {workflow_queue} runs on Fargate, where no host mounts"
+                f" {filesystem.mount}; name a queue with an EC2 compute environment."
+            )
+        check_size(options.vcpus, options.memory_mib)
+    return Deployment(
+        workflow_queue=workflow_queue,
+        task_queue=task_queue,
+        task_queue_fallback=fallback,
+        platform=platform,
+        role=_role(settings, session, platform),
+        task_role=settings.get(s.TASK_ROLE),
+        event_queue=_event_queue(settings),
+        image=image,
+        filesystem=filesystem,
+        directory=_directory(options, filesystem.mount),
+        stage_uri=_s3_location(settings, s.STAGE_URI, "staging location (--stage)", s3),
+        upload_folder=_s3_location(settings, s.S3_UPLOAD_FOLDER, "--s3upload", s3),
+        delete_after=settings.get(s.DELETE_AFTER) and settings.get(s.DELETE_AFTER).lower(),
+        tags=tags,
+    )
+
+
+def _event_queue(settings: Settings) -> str | None:
+    url = settings.get(s.EVENT_QUEUE)
+    return None if url is None or s.is_false(url) else str(url)
+
+
+def is_under(path: str, directory: str) -> bool:
+    """Whether a path is a directory or something below it, by name alone."""
+    path, directory = posixpath.normpath(path), posixpath.normpath(directory)
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
+def _check_upload_settings(settings: Settings) -> None:
+    delete_after = settings.get(s.DELETE_AFTER)
+    if not delete_after:
+        return
+    if delete_after.lower() not in DELETE_AFTER_CHOICES:
+        raise UsageError(
+            f"--delete-after ({s.DELETE_AFTER.env}) should be one of"
+            f" {', '.join(DELETE_AFTER_CHOICES)}; correct it."
+        )
+    if not settings.get(s.S3_UPLOAD_FOLDER):
+        raise UsageError(
+            f"--delete-after ({s.DELETE_AFTER.env}) needs an upload location; name one with"
+            f" --s3upload or {s.S3_UPLOAD_FOLDER.env}."
+        )
+
+
+def _image(settings: Settings) -> str:
+    image = str(settings.get(s.WORKFLOW_IMAGE) or DEFAULT_IMAGE)
+    if len(image) > 255 or not _IMAGE.fullmatch(image):
+        raise UsageError(
+            f"The image '{image}' (--image, {s.WORKFLOW_IMAGE.env}) is not the name of a container"
+            " image; write it as registry/name:tag."
+        )
+    return image
+
+
+def _task_queues(settings: Settings, batch: BatchClient) -> tuple[str, str | None]:
+    from ..aws.discovery import look_up_queues
+
+    task_queue = settings.get(s.TASK_QUEUE)
+    if not task_queue:
+        raise UsageError(
+            f"No task queue is named; name one with --task-queue or {s.TASK_QUEUE.env}, or tag the"
+            f" workflow queue with {s.TASK_QUEUE.tag}."
+        )
+    fallback = settings.get(s.TASK_QUEUE_FALLBACK)
+    wanted = [(task_queue, "task queue (--task-queue)")]
+    if fallback:
+        wanted.append((fallback, "fallback task queue (--task-queue-fallback)"))
+    for queue, (name, called) in zip(look_up_queues(batch, wanted), wanted, strict=True):
+        if queue.platform == "FARGATE":
+            raise ConfigurationError(
+                f"The {called} {name} runs on Fargate, but task jobs need EC2; name a queue with an"
+                " EC2 compute environment."
+            )
+    return str(task_queue), fallback
+
+
+def _filesystem(options: Options, settings: Settings, session: AwsSession) -> FileSystem:
+    from ..aws.efs import Efs
+
+    fs_id = settings.get(s.FS)
+    if fs_id and s.is_false(fs_id):
+        return FileSystem(_mount(settings, "/mnt/net"))
+    if fs_id and not _FS_ID.fullmatch(fs_id):
+        raise UsageError(
+            f"'{fs_id}' (--fsid, {s.FS.env}) is not the id of a file system; it begins with fs-."
+        )
+    access_point_id = settings.get(s.FSAP) if options.access_point_given or not fs_id else None
+    if access_point_id:
+        found = _access_point_file_system(access_point_id, fs_id, session)
+        if fs_id and found != fs_id:
+            raise ConfigurationError(
+                f"The access point {access_point_id} belongs to the file system {found}, not to"
+                f" {fs_id}; leave out --fsid, or name an access point of it."
+            )
+        return FileSystem(_mount(settings, "/mnt/efs"), found, access_point_id)
+    if not fs_id:
+        raise UsageError(
+            f"No shared filesystem is named; name an EFS access point with --fsap or {s.FSAP.env},"
+            f" tag the workflow queue with {s.FSAP.tag}, or use --fsid or --no-efs."
+        )
+    efs = Efs(session)
+    if efs.file_system_exists(fs_id):
+        return FileSystem(_mount(settings, "/mnt/efs"), fs_id)
+    if efs.is_lustre(fs_id) is False:
+        raise NotFound(
+            f"There is no EFS or FSx for Lustre file system {fs_id} in this account and Region;"
+            " correct --fsid."
+        )
+    return FileSystem(_mount(settings, "/mnt/fsx"))
+
+
+def _access_point_file_system(access_point_id: str, fs_id: str | None, session: AwsSession) -> str:
+    from ..aws.efs import Efs
+
+    if not _FSAP_ID.fullmatch(access_point_id):
+        raise UsageError(
+            f"'{access_point_id}' (--fsap, {s.FSAP.env}, tag {s.FSAP.tag}) is not the id of an EFS"
+            " access point; it begins with fsap-."
+        )
+    try:
+        found = Efs(session).access_point(access_point_id)
+    except AccessDenied as exn:
+        if not fs_id or not exn.more_info:  # nothing to go by, or no credentials
+            raise
+        return fs_id
+    if found is None:
+        raise NotFound(
+            f"The EFS access point {access_point_id} does not exist in this account and Region;"
+            f" correct --fsap, {s.FSAP.env} or the tag {s.FSAP.tag} of the workflow queue."
+        )
+    if found.state != "available":
+        raise ConfigurationError(
+            f"The EFS access point {access_point_id} is {found.state}, not available; wait until it"
+            " is, or name another one."
+        )
+    return found.file_system_id
+
+
+def _mount(settings: Settings, default: str) -> str:
+    mount = str(settings.get(s.MOUNT) or default)
+    if not mount.startswith("/") or posixpath.normpath(mount) == "/":
+        raise UsageError(
+            f"The mount point '{mount}' (--mount) should be an absolute path below /; correct it."
+        )
+    return posixpath.normpath(mount)
+
+
+def _directory(options: Options, mount: str) -> str:
+    directory = options.directory or f"{mount}/miniwdl_run"
+    if not is_under(directory, mount):
+        raise UsageError(
+            f"--dir {directory} is not on the shared filesystem; name a directory under {mount}."
+        )
+    return directory
+
+
+def _role(settings: Settings, session: AwsSession, platform: str) -> str | None:
+    from ..aws.iam import ROLE_ARN, Iam
+
+    role = settings.get(s.WORKFLOW_ROLE)
+    if not role:
+        if platform == "EC2":
+            return None
+        raise UsageError(
+            f"No role for the workflow job is named; name one with --workflow-role or"
+            f" {s.WORKFLOW_ROLE.env}, or tag the workflow queue with {s.WORKFLOW_ROLE.tag}."
+        )
+    if not ROLE_ARN.fullmatch(role):
+        raise UsageError(
+            f"'{role}' (--workflow-role, {s.WORKFLOW_ROLE.env}, tag {s.WORKFLOW_ROLE.tag}) is not"
+            " the ARN of an IAM role; write it as arn:aws:iam::123456789012:role/name."
+        )
+    if Iam(session).role_exists(role) is False:
+        raise NotFound(
+            f"The role {role} of the workflow job does not exist; correct --workflow-role,"
+            f" {s.WORKFLOW_ROLE.env} or the tag {s.WORKFLOW_ROLE.tag} of the workflow queue."
+        )
+    return str(role)
+
+
+def _s3_location(settings: Settings, setting: s.Setting, called: str, s3: S3) -> str | None:
+    from ..aws.s3 import parse_s3_uri
+
+    text = settings.get(setting)
+    if not text:
+        return None
+    uri = parse_s3_uri(text)
+    try:
+        exists = s3.bucket_exists(uri.bucket)
+    except AccessDenied as exn:
+        if not exn.more_info:  # no credentials at all
+            raise
+        return str(text)
+    if not exists:
+        raise NotFound(
+            f"The bucket {uri.bucket} of the {called} {text} does not exist; correct it."
+        )
+    return str(text)
