@@ -8,9 +8,10 @@ from typing import Any
 
 import botocore.exceptions
 import pytest
+import yaml
 
 from miniwdl_cloud.aws.local import LocalSession
-from miniwdl_cloud.emulator.cloudformation import install
+from miniwdl_cloud.emulator.cloudformation import deletion_order, install
 from miniwdl_cloud.emulator.server import LocalCloud
 from miniwdl_cloud.errors import ConfigurationError, ServiceError
 from miniwdl_cloud.infra.deploy import deploy_stack, template_text
@@ -207,6 +208,23 @@ def test_a_change_set_deploys_with_outputs(session: LocalSession) -> None:
     session.client("s3").head_bucket(Bucket=outputs["BucketName"])
     with pytest.raises(botocore.exceptions.ClientError):
         session.client("iam").get_role(RoleName=outputs["WorkflowEngineRoleArn"].rpartition("/")[2])
+
+
+def test_resources_are_deleted_after_all_that_depend_on_them() -> None:
+    """Whatever says the dependency: DependsOn, Ref, GetAtt or a name within Sub."""
+    resources = yaml.safe_load(
+        """
+        Table: {Type: A}
+        Gateway: {Type: B, Properties: {Name: {"Fn::Sub": "${AWS::StackName}-x"}}}
+        Route: {Type: C, Properties: {RouteTableId: {Ref: Table}}, DependsOn: Gateway}
+        Subnet: {Type: D, Properties: {Id: {"Fn::GetAtt": [Route, Id]}}}
+        Role: {Type: E, Properties: {Arn: {"Fn::GetAtt": Subnet.Arn}}}
+        Policy: {Type: F, Properties: {Text: {"Fn::Sub": "${Role.Arn}/${!Table}"}}}
+        """
+    )
+    order = deletion_order(resources)
+    assert order[:4] == ["Policy", "Role", "Subnet", "Route"]
+    assert set(order[4:]) == {"Table", "Gateway"}
 
 
 def test_installing_again_changes_nothing(cloud: LocalCloud, session: LocalSession) -> None:

@@ -10,11 +10,12 @@ pinned.
 from __future__ import annotations
 
 import functools
+import graphlib
 import ipaddress
 import itertools
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import cloudformation_batch
@@ -55,6 +56,7 @@ def install(batch: BatchService) -> None:
     _wrap(parsing.ResourceMap, "load", _check_before)
     _wrap(parsing.ResourceMap, "update", _check_before)
     _wrap(parsing.ResourceMap, "load_parameters", _split_lists)
+    _wrap(parsing.ResourceMap, "delete", _delete_dependents_first)
     _wrap(parsing, "parse_and_create_resource", _named_failure)
     _wrap(parsing, "parse_and_update_resource", _refuse_unsupported_update)
     _wrap(stacks.Stack, "create_resources", _roll_back)
@@ -241,6 +243,37 @@ def _keep_retained(delete: Callable[..., Any], stack: Any) -> None:
     delete(stack)
 
 
+def _delete_dependents_first(delete: Callable[..., Any], resources: Any) -> None:
+    """CloudFormation deletes a resource after all that depend on it; moto tries in no order, so
+    that a route may be looked for in a table that is gone."""
+    templates = resources._resource_json_map
+    for logical_id in deletion_order(templates):
+        resource = resources._parsed_resources.get(logical_id)
+        if templates[logical_id].get("DeletionPolicy") == "Retain" or resource is None:
+            continue
+        resources._delete_resource(resource, templates[logical_id])
+        resources._parsed_resources.pop(logical_id)
+
+
+def deletion_order(resources: Mapping[str, Any]) -> list[str]:
+    """Order a template's resources so that each comes after all that depend on it.
+
+    Parameters
+    ----------
+    resources
+        The section ``Resources``: definitions by logical id. What a resource depends on are its
+        ``DependsOn``, ``Ref``, ``Fn::GetAtt`` and the names within ``Fn::Sub``.
+    """
+    needs = {}
+    for logical_id, resource in resources.items():
+        explicit = resource.get("DependsOn", [])
+        explicit = [explicit] if isinstance(explicit, str) else explicit
+        needs[logical_id] = {
+            name for name in (*explicit, *_references(resource)) if name in resources
+        }
+    return list(reversed(list(graphlib.TopologicalSorter(needs).static_order())))
+
+
 def _keep_outputs(apply: Callable[..., Any], change_set: Any) -> None:
     """A stack made by a change set (`aws cloudformation deploy`) has outputs and parameters too."""
     from moto.cloudformation.exceptions import ValidationError
@@ -307,6 +340,8 @@ def _references(template: Any) -> list[str]:
             text = value[0] if isinstance(value, list) else value
             found += re.findall(r"\$\{([^!}.]+)", text)
             found += _references(value[1:]) if isinstance(value, list) else []
+        elif key == "Fn::GetAtt":
+            found.append(value[0] if isinstance(value, list) else value.partition(".")[0])
         else:
             found += _references(value)
     return found
