@@ -134,6 +134,7 @@ def snapshot_of(job: Mapping[str, Any]) -> JobSnapshot:
         status_reason=job.get("statusReason"),
         attempt_reasons=tuple(r for r in reasons if r),
         log_stream=container.get("logStreamName"),
+        terminated=bool(job.get("isTerminated") or job.get("isCancelled")),
         children={_state(text): count for text, count in summary.items()},
         detail=job,
     )

@@ -91,6 +91,11 @@ _INFRASTRUCTURE = (
     "failed to invoke EFS utils commands",
     "CannotPullContainerError",
     "InternalError",
+    # What ECS says of tasks: repost.aws, "Why is my Amazon ECS task stopped?".
+    "Capacity is unavailable at this time",
+    "reached the limit on the number of tasks",
+    "network interface provisioning",
+    "ECS is performing maintenance",
 )
 _CONFIGURATION = ("CannotStartContainerError", "CannotCreateContainerError")
 _INITIALIZATION = "ResourceInitializationError"
@@ -109,6 +114,9 @@ _PASSING = (
     "bad gateway",
     "service unavailable",
 )
+# `stopCode` of a Fargate task that Spot took away (nextflow#5786; botocore's `ecs` model,
+# `TaskStopCode`).
+_SPOT_CODES = ("SpotInterruption", "TerminationNotice")
 _TIME_LIMIT = "Canceled by JobStateTimeLimit"
 _KILLED = 137
 """Exit code of a process that was ended by SIGKILL, as the kernel does when memory runs out."""
@@ -160,7 +168,7 @@ def _failed(snapshot: JobSnapshot, recorded: int | None) -> tuple[Verdict, str]:
     passing = any(word in everything.lower() for word in _PASSING)
     if cut_short and any(t.startswith("Host EC2") for t in texts):
         return Verdict.INTERRUPTED, "the instance was taken away (spot) or lost"
-    if "Your Spot Task was interrupted" in everything:
+    if snapshot.stop_code in _SPOT_CODES or "Your Spot Task was interrupted" in everything:
         return Verdict.INTERRUPTED, "the Fargate Spot task was interrupted"
     if "OutOfMemoryError" in everything:
         return (
@@ -191,8 +199,7 @@ def _failed(snapshot: JobSnapshot, recorded: int | None) -> tuple[Verdict, str]:
         return Verdict.FATAL, f"the queue can never start the job: {reason}"
     if "Job attempt duration exceeded timeout" in everything:
         return Verdict.TIMEOUT, "the attempt ran longer than [aws] job_timeout allows; raise it"
-    ended_by_call = snapshot.detail.get("isTerminated") or snapshot.detail.get("isCancelled")
-    if cut_short and ended_by_call:
+    if cut_short and snapshot.terminated:
         return Verdict.TERMINATED, f"the job was terminated: {snapshot.status_reason}"
     exit_code = snapshot.exit_code if recorded is None else recorded
     if exit_code:

@@ -156,6 +156,10 @@ class JobSnapshot:
         Reasons of the job's attempts, container's and attempt's own; some failures show only there.
     log_stream
         Name of the container's log stream, where known.
+    stop_code
+        ECS's word for what stopped a task.
+    terminated
+        Whether somebody asked for its end.
     children
         For an array job: how many of its children are in each state.
     detail
@@ -169,5 +173,7 @@ class JobSnapshot:
     status_reason: str | None = None
     attempt_reasons: tuple[str, ...] = ()
     log_stream: str | None = None
+    stop_code: str | None = None
+    terminated: bool = False
     children: Mapping[JobState, int] = field(default_factory=dict, compare=False)
     detail: Mapping[str, Any] = field(default_factory=dict, compare=False)

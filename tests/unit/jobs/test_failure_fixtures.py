@@ -13,7 +13,9 @@ import pytest
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 from miniwdl_cloud.engines.batch_queue import snapshot_of
+from miniwdl_cloud.engines.ecs_snapshot import run_task_error, snapshot_of_task
 from miniwdl_cloud.engines.task_files import read_result
+from miniwdl_cloud.errors import Throttled
 from miniwdl_cloud.jobs.blocked import diagnose
 from miniwdl_cloud.jobs.outcome import Verdict, classify
 
@@ -24,11 +26,21 @@ CASES = {
     for stem, file in FILES.items()
     for case in file["cases"]
 }
-BATCH = {name: case for name, (file, case) in CASES.items() if file["api"] == "DescribeJobs"}
 BLOCKED = {"blocked": False, "blocked for a while": True}
-ENDED = {name: case for name, case in BATCH.items() if case["verdict"] not in BLOCKED}
-WAITING = {name: case for name, case in BATCH.items() if case["verdict"] in BLOCKED}
-SHAPES = {"DescribeJobs": ("batch", "JobDetail"), "DescribeTasks": ("ecs", "Task")}
+SUBMITTED = {"wait": True, "fatal": False}
+SNAPSHOT = {"DescribeJobs": snapshot_of, "DescribeTasks": snapshot_of_task}
+ENDED = {
+    name: (file["api"], case)
+    for name, (file, case) in CASES.items()
+    if file["api"] in SNAPSHOT and case["verdict"] not in BLOCKED
+}
+WAITING = {name: case for name, (_, case) in CASES.items() if case["verdict"] in BLOCKED}
+NOT_STARTED = {name: case for name, (file, case) in CASES.items() if file["api"] == "RunTask"}
+SHAPES = {
+    "DescribeJobs": ("batch", "JobDetail"),
+    "DescribeTasks": ("ecs", "Task"),
+    "RunTask": ("ecs", "RunTaskResponse"),
+}
 TYPES: dict[str, type | tuple[type, ...]] = {
     "string": str,
     "integer": int,
@@ -42,7 +54,7 @@ TYPES: dict[str, type | tuple[type, ...]] = {
 
 def test_every_file_says_where_it_comes_from() -> None:
     """Each fixture names its row, its source, its API, and cases with verdicts that exist."""
-    verdicts = {verdict.value for verdict in Verdict} | set(BLOCKED)
+    verdicts = {verdict.value for verdict in Verdict} | set(BLOCKED) | set(SUBMITTED)
     assert FILES
     for file in FILES.values():
         assert file["row"]
@@ -98,14 +110,15 @@ def _check(shape: Shape, value: Any, path: str) -> None:
 def test_verdict(name: str, tmp_path: Path) -> None:
     """What the API and the task's own file said has the row's verdict, and a message that says
     what happened on which job."""
-    case = ENDED[name]
+    api, case = ENDED[name]
     if "task_status" in case:
         (tmp_path / "task_status.txt").write_text(case["task_status"])
-    snapshot = snapshot_of(case["answer"])
+    snapshot = SNAPSHOT[api](case["answer"])
+    assert snapshot.state.ended
     outcome = classify(snapshot, read_result(tmp_path, 1))
     assert outcome.verdict.value == case["verdict"]
     if outcome.verdict is not Verdict.SUCCESS:
-        assert case["answer"]["jobId"] in outcome.message
+        assert snapshot.job_id in outcome.message
         assert case.get("says", "") in outcome.message
         assert outcome.more_info["verdict"] == case["verdict"]
     if "exit_code" in case:
@@ -122,3 +135,14 @@ def test_diagnosis(name: str) -> None:
     assert blockage.reason == case["answer"]["statusReason"]
     if not blockage.reason.startswith("UNDETERMINED"):
         assert blockage.passing == BLOCKED[case["verdict"]]
+
+
+@pytest.mark.parametrize("name", NOT_STARTED)
+def test_run_task_failures(name: str) -> None:
+    """What ECS refused to start waits for capacity, or fails with ECS's own words."""
+    case = NOT_STARTED[name]
+    error = run_task_error(case["answer"]["failures"])
+    assert error is not None
+    assert isinstance(error, Throttled) == SUBMITTED[case["verdict"]]
+    assert case["says"] in error.message
+    json.dumps(error.more_info)

@@ -124,7 +124,7 @@ ROWS = [
     ),
     (
         "terminated by a person",
-        _failed(status_reason="enough", exit_code=143, detail={"isTerminated": True}),
+        _failed(status_reason="enough", exit_code=143, terminated=True),
         TaskResult(exit_code=143),
         Verdict.TERMINATED,
     ),
