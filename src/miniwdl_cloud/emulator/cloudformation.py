@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import cloudformation_batch
+from . import cloudformation_batch, cloudformation_changes
 from .errors import ApiError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def install(batch: BatchService) -> None:
         Where compute environments, queues, definitions and scheduling policies are made.
     """
     from moto.cloudformation import models as stacks
-    from moto.cloudformation import parsing
+    from moto.cloudformation import parsing, responses
 
     from . import cloudformation_events, cloudformation_moto
 
@@ -51,10 +51,10 @@ def install(batch: BatchService) -> None:
         parsing.get_model_map()[resource_type] = model
         parsing.get_name_type_map()[resource_type] = model.cloudformation_name_type()
     cloudformation_moto.amend_models()
-    parsing.get_references_from_template = _references
+    parsing.get_references_from_template = references
     _wrap(parsing, "clean_json", _functions)
     _wrap(parsing.ResourceMap, "load", _check_before)
-    _wrap(parsing.ResourceMap, "update", _check_before)
+    _wrap(parsing.ResourceMap, "update", _update)
     _wrap(parsing.ResourceMap, "load_parameters", _split_lists)
     _wrap(parsing.ResourceMap, "delete", _delete_dependents_first)
     _wrap(parsing, "parse_and_create_resource", _named_failure)
@@ -62,7 +62,21 @@ def install(batch: BatchService) -> None:
     _wrap(stacks.Stack, "create_resources", _roll_back)
     _wrap(stacks.Stack, "update", _mark_failed_update)
     _wrap(stacks.Stack, "delete", _keep_retained)
+    _wrap(stacks.Stack, "__init__", _tell_of_resources)
     _wrap(stacks.ChangeSet, "apply", _keep_outputs)
+    _wrap(stacks.ChangeSet, "diff", _changes)
+    _wrap(
+        stacks.CloudFormationBackend, "create_change_set", cloudformation_changes.create_change_set
+    )
+    _wrap(
+        stacks.CloudFormationBackend,
+        "_resolve_update_parameters",
+        cloudformation_changes.previous_parameters,
+    )
+    _wrap(stacks.CloudFormationBackend, "delete_stack", _mark_failed_deletion)
+    # moto's own look at what is no update compares texts, and refuses change sets too.
+    _wrap(responses.CloudFormationResponse, "_validate_different_update", _nothing)
+    stacks.Stack.parameter_list = property(_parameter_list)
 
 
 def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
@@ -97,7 +111,8 @@ class ResourceFailure(Exception):
         self.reason = reason
 
 
-def _reason(exn: BaseException) -> str:
+def reason_of(exn: BaseException) -> str:
+    """The text of an error, as the service says it."""
     if isinstance(exn, ApiError):
         return exn.message
     # moto's errors of EC2, IAM… are HTTP exceptions with the text in one or the other place.
@@ -136,6 +151,15 @@ def _check_before(load: Callable[..., Any], resources: Any, *args: Any, **kwargs
     return load(resources, *args, **kwargs)
 
 
+def _update(
+    update: Callable[..., Any], resources: Any, template: Any, parameters: Any = None
+) -> None:
+    """moto's own update misses much; see `cloudformation_changes`."""
+    _check_before(
+        lambda *args: cloudformation_changes.apply(*args), resources, template, parameters
+    )
+
+
 def _is_known(resource_type: str) -> bool:
     from moto.cloudformation import parsing
 
@@ -146,13 +170,21 @@ def _named_failure(
     make: Callable[..., Any], logical_id: str, resource_json: dict[str, Any], *args: Any, **kw: Any
 ) -> Any:
     """Say which resource failed; a resource that needs it fails with it."""
+    resources, kind = args[0], resource_json["Type"]
+    tell = functools.partial(cloudformation_changes.add_event, resources, logical_id, kind)
     try:
-        return make(logical_id, resource_json, *args, **kw)
+        made = make(logical_id, resource_json, *args, **kw)
     except ResourceFailure:
         raise
     except Exception as exn:
         logger.debug("The resource %s could not be made", logical_id, exc_info=True)
-        raise ResourceFailure(logical_id, resource_json["Type"], _reason(exn)) from exn
+        tell("CREATE_FAILED", reason=reason_of(exn))
+        raise ResourceFailure(logical_id, kind, reason_of(exn)) from exn
+    if made is not None:
+        # What it needs is made while its properties are read, so it cannot be said to begin before.
+        tell("CREATE_IN_PROGRESS")
+        tell("CREATE_COMPLETE", made)
+    return made
 
 
 def _refuse_unsupported_update(
@@ -167,35 +199,22 @@ def _refuse_unsupported_update(
 
     model = parsing.resource_class_from_type(resource_json["Type"])
     change_of_model = getattr(model, "update_from_cloudformation_json", None)
-    if change_of_model is None or hasattr(change_of_model, "__isabstractmethod__"):
-        raise ResourceFailure(
-            logical_id,
-            resource_json["Type"],
-            "the embedded AWS cannot change it in place; delete the stack and create it again",
-        )
+    resources, kind = args[0], resource_json["Type"]
+    tell = functools.partial(cloudformation_changes.add_event, resources, logical_id, kind)
+    tell("UPDATE_IN_PROGRESS")
     try:
-        return change(logical_id, resource_json, *args, **kw)
+        if change_of_model is None or hasattr(change_of_model, "__isabstractmethod__"):
+            raise ValueError(
+                "the embedded AWS cannot change it in place; delete the stack and create it again"
+            )
+        changed = change(logical_id, resource_json, *args, **kw)
     except ResourceFailure:
         raise
     except Exception as exn:
-        raise ResourceFailure(logical_id, resource_json["Type"], _reason(exn)) from exn
-
-
-def _add_event(stack: Any, failure: ResourceFailure, status: str) -> None:
-    from moto.cloudformation.models import Event
-
-    stack.events.append(
-        Event(
-            stack_id=stack.stack_id,
-            stack_name=stack.name,
-            logical_resource_id=failure.logical_id,
-            physical_resource_id="",
-            resource_type=failure.resource_type,
-            resource_status=status,
-            resource_status_reason=failure.reason,
-            resource_properties=None,
-        )
-    )
+        tell("UPDATE_FAILED", reason=reason_of(exn))
+        raise ResourceFailure(logical_id, kind, reason_of(exn)) from exn
+    tell("UPDATE_COMPLETE", changed)
+    return changed
 
 
 def _roll_back(create: Callable[..., Any], stack: Any) -> None:
@@ -206,7 +225,6 @@ def _roll_back(create: Callable[..., Any], stack: Any) -> None:
         create(stack)
     except ResourceFailure as failure:
         logger.warning("The stack %s failed: %s", stack.name, failure)
-        _add_event(stack, failure, "CREATE_FAILED")
         stack._add_stack_event(
             "ROLLBACK_IN_PROGRESS",
             resource_status_reason="The following resource(s) failed to create:"
@@ -223,14 +241,30 @@ def _roll_back(create: Callable[..., Any], stack: Any) -> None:
         stack._add_stack_event("ROLLBACK_COMPLETE")
 
 
-def _mark_failed_update(update: Callable[..., Any], stack: Any, *args: Any, **kwargs: Any) -> None:
+def _mark_failed_update(
+    update: Callable[..., Any],
+    stack: Any,
+    template: str,
+    role_arn: str | None = None,
+    parameters: Mapping[str, str] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> None:
     """An update that fails shows in the stack's status and events, as CloudFormation has it without
-    rollback."""
+    rollback. One that is refused changes nothing."""
+    from moto.cloudformation.exceptions import ValidationError
+
+    parsed = stack.parse_template(template)
+    found = cloudformation_changes.difference(stack.resource_map, parsed, parameters)
+    if (
+        not (found.add or found.modify or found.remove)
+        and parsed.get("Outputs") == stack.template_dict.get("Outputs")
+        and (tags is None or tags == stack.tags)
+    ):
+        raise ValidationError(message="No updates are to be performed.")
     try:
-        update(stack, *args, **kwargs)
+        update(stack, template, role_arn, parameters, tags)
     except ResourceFailure as failure:
         logger.warning("The update of the stack %s failed: %s", stack.name, failure)
-        _add_event(stack, failure, "UPDATE_FAILED")
         stack.status = "UPDATE_FAILED"
         stack._add_stack_event("UPDATE_FAILED")
 
@@ -243,6 +277,54 @@ def _keep_retained(delete: Callable[..., Any], stack: Any) -> None:
     delete(stack)
 
 
+def is_retained(resource: Mapping[str, Any]) -> bool:
+    """Whether a resource outlives an update that removes it.
+
+    Parameters
+    ----------
+    resource
+        Its definition in the template.
+    """
+    return resource.get("DeletionPolicy") in ("Retain", "RetainExceptOnCreate")
+
+
+def _mark_failed_deletion(delete: Callable[..., Any], backend: Any, name_or_id: str) -> None:
+    """A stack that cannot be deleted stays, in DELETE_FAILED; moto would forget it."""
+    stack = backend.stacks.get(name_or_id)
+    try:
+        delete(backend, name_or_id)
+    except ResourceFailure as failure:
+        if stack is None:
+            raise
+        logger.warning("The deletion of the stack %s failed: %s", stack.name, failure)
+        backend.stacks[stack.stack_id] = stack
+        stack.status = "DELETE_FAILED"
+        reason = f"The following resource(s) failed to delete: [{failure.logical_id}]."
+        stack._add_stack_event("DELETE_FAILED", resource_status_reason=reason)
+
+
+def _tell_of_resources(init: Callable[..., Any], stack: Any, *args: Any, **kwargs: Any) -> None:
+    """Let the resources of a stack make events of it."""
+    init(stack, *args, **kwargs)
+    stack.resource_map.stack_events = stack.events
+
+
+def _parameter_list(stack: Any) -> list[dict[str, str]]:
+    """moto writes lists as Python does."""
+    return [
+        {"ParameterKey": name, "ParameterValue": cloudformation_changes.as_text(value)}
+        for name, value in stack.resource_map.resolved_parameters.items()
+    ]
+
+
+def _changes(diff: Callable[..., Any], change_set: Any) -> list[Any]:
+    return cloudformation_changes.describe(change_set)
+
+
+def _nothing(*args: Any) -> None:
+    """In place of what is not to happen."""
+
+
 def _delete_dependents_first(delete: Callable[..., Any], resources: Any) -> None:
     """CloudFormation deletes a resource after all that depend on it; moto tries in no order, so
     that a route may be looked for in a table that is gone."""
@@ -251,7 +333,7 @@ def _delete_dependents_first(delete: Callable[..., Any], resources: Any) -> None
         resource = resources._parsed_resources.get(logical_id)
         if templates[logical_id].get("DeletionPolicy") == "Retain" or resource is None:
             continue
-        resources._delete_resource(resource, templates[logical_id])
+        cloudformation_changes.delete(resources, logical_id, templates[logical_id], resource)
         resources._parsed_resources.pop(logical_id)
 
 
@@ -269,7 +351,7 @@ def deletion_order(resources: Mapping[str, Any]) -> list[str]:
         explicit = resource.get("DependsOn", [])
         explicit = [explicit] if isinstance(explicit, str) else explicit
         needs[logical_id] = {
-            name for name in (*explicit, *_references(resource)) if name in resources
+            name for name in (*explicit, *references(resource)) if name in resources
         }
     return list(reversed(list(graphlib.TopologicalSorter(needs).static_order())))
 
@@ -281,7 +363,6 @@ def _keep_outputs(apply: Callable[..., Any], change_set: Any) -> None:
     try:
         apply(change_set)
     except ResourceFailure as failure:
-        _add_event(change_set.stack, failure, f"{change_set.change_set_type}_FAILED")
         raise ValidationError(message=str(failure)) from failure
     stack = change_set.stack
     stack.template = change_set.template
@@ -315,7 +396,13 @@ def _functions(clean: Callable[..., Any], template: Any, resources: Any) -> Any:
 
 
 def _split_lists(load: Callable[..., Any], resources: Any) -> None:
-    """A list parameter's default is a list too."""
+    """Parameters are checked, and a list parameter's default is a list too."""
+    from .cloudformation_parameters import check
+
+    given = {k: cloudformation_changes.as_text(v) for k, v in resources.input_parameters.items()}
+    resources.input_parameters = given
+    if resources._template:
+        check(resources._template, given, resources._account_id, resources._region_name)
     load(resources)
     for name, parameter in (resources._template.get("Parameters") or {}).items():
         value = resources.resolved_parameters.get(name)
@@ -325,11 +412,11 @@ def _split_lists(load: Callable[..., Any], resources: Any) -> None:
     resources._parsed_resources.update(resources.resolved_parameters)
 
 
-def _references(template: Any) -> list[str]:
-    """What a part of a template refers to. moto looks at ``Ref`` only, and misses changes of
-    parameters that reach a resource through ``Fn::Sub``."""
+def references(template: Any) -> list[str]:
+    """The parameters and resources that a part of a template refers to, by ``Ref``, ``Fn::Sub`` or
+    ``Fn::GetAtt``; moto looks at ``Ref`` only."""
     if isinstance(template, list):
-        return [name for item in template for name in _references(item)]
+        return [name for item in template for name in references(item)]
     if not isinstance(template, dict):
         return []
     found: list[str] = []
@@ -339,9 +426,9 @@ def _references(template: Any) -> list[str]:
         elif key == "Fn::Sub":
             text = value[0] if isinstance(value, list) else value
             found += re.findall(r"\$\{([^!}.]+)", text)
-            found += _references(value[1:]) if isinstance(value, list) else []
+            found += references(value[1:]) if isinstance(value, list) else []
         elif key == "Fn::GetAtt":
             found.append(value[0] if isinstance(value, list) else value.partition(".")[0])
         else:
-            found += _references(value)
+            found += references(value)
     return found

@@ -227,6 +227,15 @@ class Bucket(FakeBucket):  # type: ignore[misc]
         _configure(bucket, properties, account_id, region_name)
         return bucket
 
+    @classmethod
+    def delete_from_cloudformation_json(
+        cls, name: str, cloudformation_json: Json, account_id: str, region_name: str
+    ) -> None:
+        """Delete it if it is empty; moto would leave it without a word."""
+        backend = s3_backends[account_id][get_partition(region_name)]
+        if name in backend.buckets and backend.delete_bucket(name) is None:
+            raise ValueError("The bucket you tried to delete is not empty")
+
 
 def _configure(bucket: Any, properties: Json, account_id: str, region_name: str) -> None:
     backend = s3_backends[account_id][get_partition(region_name)]
