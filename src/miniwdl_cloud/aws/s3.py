@@ -108,11 +108,14 @@ class ObjectInfo:
         In bytes.
     etag
         Its entity tag, without quotes; changes with the content.
+    modified
+        When it was written, in seconds since the epoch by S3's clock, whole seconds.
     """
 
     uri: S3Uri
     size: int
     etag: str
+    modified: float = 0.0
 
 
 class S3:
@@ -144,7 +147,12 @@ class S3:
 
         def call(client: Any) -> ObjectInfo:
             found = client.head_object(Bucket=uri.bucket, Key=uri.key)
-            return ObjectInfo(uri, int(found["ContentLength"]), found["ETag"].strip('"'))
+            return ObjectInfo(
+                uri,
+                int(found["ContentLength"]),
+                found["ETag"].strip('"'),
+                found["LastModified"].timestamp(),
+            )
 
         try:
             return self._read(f"looking at {uri}", call)
@@ -176,7 +184,10 @@ class S3:
             answer = self._read(f"listing {prefix}", page)
             for item in answer.get("Contents", ()):
                 yield ObjectInfo(
-                    S3Uri(prefix.bucket, item["Key"]), int(item["Size"]), item["ETag"].strip('"')
+                    S3Uri(prefix.bucket, item["Key"]),
+                    int(item["Size"]),
+                    item["ETag"].strip('"'),
+                    item["LastModified"].timestamp(),
                 )
             if not answer.get("NextContinuationToken"):
                 return
