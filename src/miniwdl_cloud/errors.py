@@ -7,6 +7,7 @@
     ├── AccessDenied         credentials missing, expired or not allowed          77
     ├── Unreachable          AWS did not answer                                   75
     │   └── Throttled        AWS asked to slow down
+    ├── FilesystemFull       the shared filesystem has no room left               73
     ├── TooLarge             the WDL source code does not fit into the request    123
     └── ServiceError         any other answer of AWS                              70
 
@@ -71,6 +72,12 @@ class Unreachable(MiniwdlCloudError):
 
 class Throttled(Unreachable):
     """AWS asked to slow down; trying again later will help."""
+
+
+class FilesystemFull(MiniwdlCloudError):
+    """The shared filesystem has no room left."""
+
+    exit_code = 73
 
 
 class TooLarge(MiniwdlCloudError):

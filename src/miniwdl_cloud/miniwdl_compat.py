@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from WDL import Error, Expr, Type
-from WDL._util import VERBOSE_LEVEL, StructuredLogMessage, path_really_within, write_atomic
+from WDL._util import VERBOSE_LEVEL, StructuredLogMessage, path_really_within
 from WDL.runtime.task_container import TaskContainer
 
 from .errors import MiniwdlCloudError
@@ -27,11 +27,6 @@ from .errors import MiniwdlCloudError
 def log_message(text: str, **details: Any) -> StructuredLogMessage:
     """A message with details, as miniwdl's own log lines have them."""
     return StructuredLogMessage(text, **details)
-
-
-def write_file_atomically(text: str, path: Path) -> None:
-    """Write a file under a temporary name and rename it."""
-    write_atomic(text, str(path))
 
 
 def follows_stderr(container: TaskContainer, logger: logging.Logger) -> bool:

@@ -17,16 +17,16 @@ from typing import Any, ClassVar
 import WDL
 from WDL.runtime.task_container import TaskContainer
 
-from ..errors import MiniwdlCloudError
+from ..errors import FilesystemFull, MiniwdlCloudError
+from ..filesystems.weather import retried, write_file_atomically
 from ..jobs.blocked import Blockage, diagnose
 from ..jobs.handle import Cancelled, Changed, Ended, JobHandle, Lost, Refused, Submitted
-from ..jobs.outcome import JobOutcome, Verdict, classify
+from ..jobs.outcome import JobOutcome, TaskResult, Verdict, classify, lost
 from ..jobs.request import JobRequest, JobSnapshot, JobState
 from ..miniwdl_compat import (
     SharedPathsMixin,
     follows_stderr,
     termination_flag,
-    write_file_atomically,
 )
 from ..miniwdl_compat import log_message as _
 from . import task_files, task_inputs
@@ -140,7 +140,7 @@ class _BatchTask(SharedPathsMixin, TaskContainer):  # type: ignore[misc]
                 time.sleep(min(0.5, wait))
         work = Path(self.host_work_dir())
         if work.exists():
-            work.rename(work.with_name(f"work.try{self.try_counter}"))
+            task_files.put_aside(work, work.with_name(f"work.try{self.try_counter}"))
         self._inputs_copied = False
         super().reset(logger)
 
@@ -155,15 +155,18 @@ class _BatchTask(SharedPathsMixin, TaskContainer):  # type: ignore[misc]
                 handle = self._submit(logger, terminating)
                 return self._await(logger, cleanup, handle)
         except MiniwdlCloudError as exn:
-            raise _runtime_error(exn) from exn
+            error = _runtime_error(exn)
+            if isinstance(exn, FilesystemFull):
+                self._fatal = error
+            raise error from exn
 
     def _write_files(self, logger: logging.Logger, command: str) -> None:
         task_dir = Path(self.host_dir)
-        (task_dir / "command").write_text(command)
+        task_files.write_command(task_dir, command)
         task_files.write_environment(task_dir, self.runtime_values.get("env", {}))
         # The workflow's outputs may name them, and miniwdl reads them, even if no job ever starts.
-        Path(self.host_stdout_txt()).touch()
-        Path(self.host_stderr_txt()).touch()
+        for path in (Path(self.host_stdout_txt()), Path(self.host_stderr_txt())):
+            retried(path.touch, path)
         if not self._inputs_copied:
             task_inputs.provide(self.input_path_map, self.host_work_dir(), logger)
 
@@ -236,9 +239,7 @@ class _BatchTask(SharedPathsMixin, TaskContainer):  # type: ignore[misc]
                     raise self._blocked(self._gave_up, news.job_id)
                 raise WDL.runtime.Terminated(quiet=not running)
             elif isinstance(news, Lost):
-                self.failure_info = {"jobId": news.job_id, "verdict": "lost"}
-                lost = f"AWS Batch does not know the job {news.job_id} any more"
-                raise self._interrupted(JobOutcome(Verdict.INFRASTRUCTURE, None, lost))
+                return self._ended(logger, lost(news.job_id))
             elif isinstance(news, Refused):
                 if isinstance(news.error, MiniwdlCloudError):
                     raise news.error
@@ -250,12 +251,20 @@ class _BatchTask(SharedPathsMixin, TaskContainer):  # type: ignore[misc]
         write_file_atomically(
             detail, Path(self.host_dir) / f"awsBatchJobDetail.{snapshot.job_id}.json"
         )
-        result = task_files.read_result(Path(self.host_dir), self.try_counter)
-        outcome = classify(snapshot, result)
+        outcome = classify(snapshot, self._result(snapshot))
         if outcome.verdict is Verdict.SUCCESS:
             return outcome.exit_code or 0
         self.failure_info = outcome.more_info
         return self._failed(logger, outcome)
+
+    def _result(self, snapshot: JobSnapshot) -> TaskResult | None:
+        """What the job recorded. After a failure, no other job may begin this attempt any more."""
+        task_dir = Path(self.host_dir)
+        if snapshot.state is not JobState.SUCCEEDED:
+            claim = task_files.close_attempt(task_dir, self.try_counter)
+            if claim == task_files.CLOSED:
+                return None
+        return task_files.await_result(task_dir, self.try_counter)
 
     def _failed(self, logger: logging.Logger, outcome: JobOutcome) -> int:
         """Tell miniwdl of a failure: by exit code where the command has one, else by exception."""

@@ -9,9 +9,9 @@ from typing import Any
 
 from ..aws.batch import ARRAY_MAX, DESCRIBE_JOBS_MAX, BatchClient
 from ..errors import MiniwdlCloudError
+from ..filesystems.weather import write_file_atomically
 from ..jobs.request import Definition, JobRequest, JobSnapshot, JobState, Resources
 from ..jobs.service import DefinitionNotVisible
-from ..miniwdl_compat import write_file_atomically
 
 
 class BatchQueue:

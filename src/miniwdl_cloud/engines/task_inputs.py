@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import functools
 import logging
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..filesystems.weather import retried
 from ..miniwdl_compat import log_message as _
 
 # What a filesystem answers that cannot link these two: another filesystem, EFS's 177 links to a
@@ -33,21 +35,34 @@ def provide(input_path_map: Mapping[str, str], work_dir: str, logger: logging.Lo
             continue
         target = Path(container)
         if target.parent not in made:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            parent = target.parent
+            retried(functools.partial(parent.mkdir, parents=True, exist_ok=True), parent)
             made.add(target.parent)
         if host.endswith("/"):
             logger.info(_("rebuilding a directory under its own name", input=host))
-            shutil.copytree(host, target, copy_function=_link_or_copy, dirs_exist_ok=True)
+            shutil.copytree(host, target, copy_function=_link_or_copy_retried, dirs_exist_ok=True)
         else:
-            target.unlink(missing_ok=True)
-            target.symlink_to(host)
+            retried(functools.partial(_link, target, host), target)
 
 
-def _link_or_copy(source: str, target: str) -> str:
+def _link(target: Path, host: str) -> None:
+    target.unlink(missing_ok=True)
+    target.symlink_to(host)
+
+
+def _link_or_copy_retried(source: str, target: str) -> str:
+    retried(functools.partial(_link_or_copy, source, target), Path(target))
+    return target
+
+
+def _link_or_copy(source: str, target: str) -> None:
     try:
         os.link(os.path.realpath(source), target)
+    except FileExistsError:
+        # An earlier try that failed for nothing but its answer, or an earlier attempt's.
+        Path(target).unlink()
+        _link_or_copy(source, target)
     except OSError as exn:
         if exn.errno not in _CANNOT_LINK:
             raise
         shutil.copy2(source, target)
-    return target

@@ -8,22 +8,49 @@
 #                           index: the directory, a tab, the attempt
 #   MINIWDL_CLOUD_SHELL     interpreter of the command, e.g. /bin/bash -x
 #   MINIWDL_CLOUD_SYNC      if set, flush the task's files before the job ends
+#
+# Exit codes of its own, without an exit code in its record (jobs/outcome.py knows them): 121, the
+# shared filesystem is full; 122, another job has this task; 125, the shared filesystem fails.
+
+# `step` calls the functions that seem uncalled.
+# shellcheck disable=SC2329
+
+# A shared filesystem may refuse for a moment what it does the next.
+step() {
+  for i in 0 1 2 ""; do
+    e=$("$@" 2>&1) && return
+    [ -z "$i" ] || sleep "$i"
+  done
+  case $e in
+    *"o space left"* | *"uota exceeded"*) stop 121 "the shared filesystem is full: $e" ;;
+  esac
+  stop 125 "the shared filesystem fails: $e"
+}
+stop() { echo "miniwdl-cloud: $2" >&2; exit "$1"; }
+see() { : < "$MINIWDL_CLOUD_MANIFEST"; }
 
 if [ -n "$MINIWDL_CLOUD_MANIFEST" ]; then
+  step see
   mapfile -t -s "$AWS_BATCH_JOB_ARRAY_INDEX" -n 1 line < "$MINIWDL_CLOUD_MANIFEST"
   export MINIWDL_CLOUD_TASK_DIR=${line[0]%$'\t'*} MINIWDL_CLOUD_TRY=${line[0]##*$'\t'}
 fi
 d=$MINIWDL_CLOUD_TASK_DIR n=$MINIWDL_CLOUD_TRY
 s=$d/task_status$n.txt
+me=${AWS_BATCH_JOB_ID:-@${ECS_CONTAINER_METADATA_URI_V4##*/}} c=$d/claim$n
 now() { if [ -n "$EPOCHREALTIME" ]; then echo "${EPOCHREALTIME/,/.}"; else date +%s; fi; }
 
 # The kernel gives a first process no default signal handlers, so SIGTERM has to be passed on.
 child=
 trap 'terminated=1; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null' TERM INT
 
-cd "$d/work" || { echo "miniwdl-cloud: the shared filesystem does not show $d/work" >&2; exit 125; }
+step cd "$d/work"; cd "$d/work" || exit 125
+# Of two jobs for one task, one may run it: making a link is atomic, and its text says whose it is.
+claim() { ln -sn "$me" "$c" || { h=$(readlink "$c") && { [ "$h" = "$me" ] || echo "held by $h"; }; }; }
+step claim
+case $e in *"held by "*) stop 122 "another job has this task: $e" ;; esac
 start=$(now)
-echo "start=$start" > "$s" || { echo "miniwdl-cloud: cannot write to $d" >&2; exit 125; }
+begin() { echo "start=$start" > "$s"; }
+step begin
 # Scratch space of the worker, unless the task has its own idea.
 export TMPDIR=${TMPDIR:-/tmp}
 # shellcheck source=/dev/null
@@ -50,6 +77,9 @@ peak=
 for f in /sys/fs/cgroup/memory.peak /sys/fs/cgroup/memory/memory.max_usage_in_bytes; do
   if [ $$ = 1 ] && [ -r "$f" ]; then read -r peak < "$f"; break; fi
 done
-printf 'start=%s\nend=%s\npeak_memory_bytes=%s\nexit_code=%s\n' \
-  "$start" "$(now)" "$peak" "$code" > "$s.new" && mv -f "$s.new" "$s"
+finish() {
+  printf 'start=%s\nend=%s\npeak_memory_bytes=%s\nexit_code=%s\n' \
+    "$start" "$(now)" "$peak" "$code" > "$s.new" && mv -f "$s.new" "$s"
+}
+step finish
 exit "$code"

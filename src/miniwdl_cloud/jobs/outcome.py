@@ -118,8 +118,21 @@ _PASSING = (
 # `TaskStopCode`).
 _SPOT_CODES = ("SpotInterruption", "TerminationNotice")
 _TIME_LIMIT = "Canceled by JobStateTimeLimit"
+# Exit codes of the task script itself; the record has none then.
+FILESYSTEM_FULL = 121
+STOOD_DOWN = 122
+FILESYSTEM_FAILS = 125
 _KILLED = 137
 """Exit code of a process that was ended by SIGKILL, as the kernel does when memory runs out."""
+
+
+_LOST = "the queue service does not know the job any more"
+
+
+def lost(job_id: str) -> JobSnapshot:
+    """What stands for the end of a job that the queue service has not known for minutes, as ECS
+    forgets tasks an hour after their end: its own record alone tells how it ended."""
+    return JobSnapshot(job_id, JobState.FAILED, status_reason=_LOST)
 
 
 def classify(snapshot: JobSnapshot, result: TaskResult | None) -> JobOutcome:
@@ -182,6 +195,8 @@ def _failed(snapshot: JobSnapshot, recorded: int | None) -> tuple[Verdict, str]:
         and any(word in everything.lower() for word in _IMAGE_FATAL)
     ):
         return Verdict.FATAL, f"the container image could not be pulled: {reason}"
+    if recorded is None and snapshot.status_reason == _LOST:
+        return Verdict.INFRASTRUCTURE, _LOST
     if _INITIALIZATION in everything and "failed to invoke EFS utils commands" not in everything:
         return Verdict.FATAL, f"the container could not be set up: {reason}"
     not_started = any(word in everything for word in _CONFIGURATION)
@@ -201,6 +216,19 @@ def _failed(snapshot: JobSnapshot, recorded: int | None) -> tuple[Verdict, str]:
         return Verdict.TIMEOUT, "the attempt ran longer than [aws] job_timeout allows; raise it"
     if cut_short and snapshot.terminated:
         return Verdict.TERMINATED, f"the job was terminated: {snapshot.status_reason}"
+    if recorded is None and snapshot.exit_code == FILESYSTEM_FULL:
+        return (
+            Verdict.FATAL,
+            "the shared filesystem is full, or a quota on it is used up; delete what is not needed"
+            " there, or enlarge it, and run the workflow again",
+        )
+    if recorded is None and snapshot.exit_code == FILESYSTEM_FAILS:
+        return (
+            Verdict.INFRASTRUCTURE,
+            "the job could not read or write the shared filesystem; its log says more",
+        )
+    if recorded is None and snapshot.exit_code == STOOD_DOWN:
+        return Verdict.INFRASTRUCTURE, "the job left the task to another one, which nobody sees"
     exit_code = snapshot.exit_code if recorded is None else recorded
     if exit_code:
         who = "container" if recorded is None else "command"

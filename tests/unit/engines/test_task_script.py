@@ -7,11 +7,14 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from miniwdl_cloud.engines import task_files
+from miniwdl_cloud.errors import FilesystemFull
+from miniwdl_cloud.jobs.outcome import FILESYSTEM_FAILS, FILESYSTEM_FULL, STOOD_DOWN
 
 
 @pytest.fixture
@@ -167,10 +170,10 @@ def test_a_killed_command_is_reported_as_bash_does(task: Path) -> None:
 
 
 def test_a_missing_filesystem_is_said(task: Path) -> None:
-    """Where the shared filesystem is not there, the log says so and the exit code is 125."""
+    """Where the shared filesystem is not there, the log and the exit code say so."""
     (task / "work").rmdir()
     code, _, err = _run(task, "true")
-    assert code == 125
+    assert code == FILESYSTEM_FAILS
     assert "shared filesystem" in err
 
 
@@ -182,7 +185,7 @@ def test_sync_is_harmless(task: Path) -> None:
 
 def test_the_script_is_short() -> None:
     """It travels in every DescribeJobs answer, a hundred times a call."""
-    assert len(task_files.task_script()) < 2000
+    assert len(task_files.task_script()) < 2100
     assert "#" not in task_files.task_script().splitlines()[0]
 
 
@@ -193,3 +196,114 @@ def test_no_result_before_the_start(task: Path) -> None:
     result = task_files.read_result(task, 1)
     assert result is not None
     assert (result.start, result.exit_code) == (12.5, None)
+
+
+def test_a_second_job_of_the_same_task_stands_down(task: Path) -> None:
+    """Of two jobs the first runs the task; the other touches nothing and says why it ends."""
+    assert _run(task, "echo once", AWS_BATCH_JOB_ID="one")[0] == 0
+    before = {path: path.read_bytes() for path in task.iterdir() if path.is_file()}
+    code, _, err = _run(task, "echo once", AWS_BATCH_JOB_ID="two")
+    assert code == STOOD_DOWN
+    assert "another job has this task: " in err
+    assert "held by one" in err
+    assert {path: path.read_bytes() for path in task.iterdir() if path.is_file()} == before
+    assert task_files.holds("one", task_files.close_attempt(task, 1))
+
+
+def test_a_job_that_is_started_again_keeps_its_claim(task: Path) -> None:
+    """ECS may start a job's container a second time, elsewhere: the same job may go on."""
+    for _ in range(2):
+        assert _run(task, "true", AWS_BATCH_JOB_ID="one:7")[0] == 0
+
+
+def test_of_many_jobs_at_once_one_runs(task: Path) -> None:
+    """Eight jobs that begin together make one run of the command."""
+    processes = [_start(task, "echo ran", AWS_BATCH_JOB_ID=f"job-{i}") for i in range(8)]
+    for process in processes:
+        process.communicate(timeout=60)
+    codes = sorted(process.returncode for process in processes)
+    assert codes == [0] + [STOOD_DOWN] * 7
+    assert (task / "stdout.txt").read_text() == "ran\n"
+    winner = next(i for i, process in enumerate(processes) if process.returncode == 0)
+    assert task_files.close_attempt(task, 1) == f"job-{winner}"
+
+
+def test_a_closed_attempt_is_begun_by_no_job(task: Path) -> None:
+    """Once the engine has given an attempt up, a job that comes late does nothing."""
+    assert task_files.close_attempt(task, 1) == task_files.CLOSED
+    assert task_files.close_attempt(task, 1) == task_files.CLOSED
+    assert _run(task, "echo late", AWS_BATCH_JOB_ID="late")[0] == STOOD_DOWN
+    assert not (task / "stdout.txt").exists()
+    assert _run(task, "echo next", attempt=2, AWS_BATCH_JOB_ID="next")[0] == 0
+
+
+def test_what_no_job_id_is_known_for_is_anyones(task: Path) -> None:
+    """Where a container knows no job id, as on ECS, its claim is taken for the job's own."""
+    assert _run(task, "true", ECS_CONTAINER_METADATA_URI_V4="http://169.254.170.2/v4/abc-1")[0] == 0
+    claim = task_files.close_attempt(task, 1)
+    assert claim == "@abc-1"
+    assert task_files.holds("arn:aws:ecs:us-east-1:123456789012:task/tasks/abc", claim)
+    assert not task_files.holds("one", "two")
+    assert not task_files.holds("one", task_files.CLOSED)
+
+
+def test_a_filesystem_that_comes_late_is_waited_for(task: Path) -> None:
+    """The working directory and the manifest may appear a moment after the job has started."""
+    (task / "work").rmdir()
+    manifest = task / "manifest"
+    process = _start(
+        task,
+        "echo there",
+        MINIWDL_CLOUD_MANIFEST=str(manifest),
+        MINIWDL_CLOUD_TASK_DIR="",
+        AWS_BATCH_JOB_ARRAY_INDEX="0",
+    )
+    (task / "work").mkdir()
+    manifest.with_name("new").write_text(f"{task}\t\n")
+    manifest.with_name("new").rename(manifest)
+    assert process.communicate(timeout=60)[1] == ""
+    assert (task / "stdout.txt").read_text() == "there\n"
+
+
+@pytest.fixture
+def small_filesystem(tmp_path: Path) -> Iterator[Path]:
+    """A filesystem of 64 KiB, mounted for one test."""
+    place = tmp_path / "small"
+    place.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)], capture_output=True
+    )
+    if made.returncode != 0:
+        pytest.skip("tier mount: a small filesystem can be mounted only where this user may mount")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_full_filesystem_is_said(small_filesystem: Path, when: str) -> None:
+    """Without room for its record, the job's exit code and log say that the filesystem is full."""
+    task = small_filesystem / "task"
+    (task / "work").mkdir(parents=True)
+    filling = f"cat /dev/zero > {small_filesystem}/filler 2>/dev/null"
+    command = "true" if when == "before" else f"{filling}; true"
+    (task / "command").write_text(command)
+    if when == "before":
+        subprocess.run(["/bin/bash", "-c", filling], check=False)
+    process = subprocess.run(
+        ["/bin/bash", "-c", task_files.task_script()],
+        env={
+            "PATH": os.environ["PATH"],
+            "MINIWDL_CLOUD_TASK_DIR": str(task),
+            "MINIWDL_CLOUD_SHELL": "/bin/bash",
+            "AWS_BATCH_JOB_ID": "one",
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert process.returncode == FILESYSTEM_FULL
+    assert "the shared filesystem is full" in process.stderr
+    with pytest.raises(FilesystemFull, match=f"at {small_filesystem} is full"):
+        task_files.write_environment(task, {"BIG": "x" * 100_000})

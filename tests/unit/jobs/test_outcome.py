@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from miniwdl_cloud.jobs.outcome import TaskResult, Verdict, classify
+from miniwdl_cloud.jobs.outcome import TaskResult, Verdict, classify, lost
 from miniwdl_cloud.jobs.request import JobSnapshot, JobState
 
 SPOT = "Host EC2 (instance i-0123456789abcdef0) terminated."
@@ -179,3 +179,14 @@ def test_success_is_success_without_a_result_file() -> None:
     outcome = classify(JobSnapshot("id-1", JobState.SUCCEEDED, exit_code=0), None)
     assert outcome.verdict is Verdict.SUCCESS
     assert outcome.exit_code == 0
+
+
+def test_a_forgotten_job_is_known_by_its_record() -> None:
+    """Of a job that the service has forgotten, the task's own file decides; without it, nobody
+    knows, and the task runs again."""
+    assert classify(lost("id-1"), TaskResult(exit_code=0)).verdict is Verdict.SUCCESS
+    assert classify(lost("id-1"), TaskResult(exit_code=4)).verdict is Verdict.COMMAND_FAILED
+    for result in (None, TaskResult(start=1.0)):
+        outcome = classify(lost("id-1"), result)
+        assert outcome.verdict is Verdict.INFRASTRUCTURE
+        assert "does not know the job any more (job id-1)" in outcome.message
