@@ -67,11 +67,17 @@ class ArrayItem:
         The job's line in the array's manifest; no line end in it.
     environment
         The same as variables, for a job that is submitted alone.
+    attempt
+        Which attempt at its task it is.
+    cache_key
+        Equal for tasks that do the same on the same inputs; empty if unknown.
     """
 
     directory: str
     line: str
     environment: tuple[tuple[str, str], ...] = ()
+    attempt: int = 1
+    cache_key: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What becomes of jobs when the process that submitted them is gone."""

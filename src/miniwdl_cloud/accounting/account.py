@@ -1,0 +1,227 @@
+"""What a process keeps of the jobs that it submits, from its first task to its end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import MiniwdlCloudError
+from ..jobs.service import QueueService
+from .adoption import Offer, Offers
+from .holder import Holder
+from .lease import Lease, LeaseRecord, filesystem_now, read_lease
+from .ledger import AccountedQueue, Ledger, Submission, read_ledger
+from .reaper import Reaped, Reaper
+
+logger = logging.getLogger("miniwdl-cloud.accounting")
+
+CLOSING_S = 5.0
+"""Seconds that jobs may take to end while the process waits to end itself."""
+DOUBT_S = 15.0
+"""Seconds after a submission without an id from which on a queue service lists its job, if there is
+one (as `jobs/submitting.py` has it)."""
+DOUBT_PERIOD_S = 2.5
+
+
+@dataclass(frozen=True)
+class AccountOptions:
+    """How an account is kept.
+
+    Parameters
+    ----------
+    base
+        The accounting directory.
+    service
+        What tells the queue service from any other, Region included.
+    queues
+        Names of job queues, for people who read the lease.
+    job_id, attempt
+        The workflow job that this process runs in, if any, and which of its attempts.
+    adopt
+        Whether the jobs of runs that are gone are offered to this one, and not ended at once.
+    version
+        Of this package.
+    """
+
+    base: Path
+    service: str
+    queues: tuple[str, ...] = ()
+    job_id: str | None = None
+    attempt: int = 1
+    adopt: bool = False
+    version: str = ""
+
+
+class Account:
+    """A process's lease and ledger, and what it does about those of processes that are gone.
+
+    Parameters
+    ----------
+    service
+        The queue service.
+    options
+        How it is kept.
+    sleep
+        Lets seconds pass.
+
+    Raises
+    ------
+    ConfigurationError
+        The accounting directory cannot be written.
+    """
+
+    def __init__(
+        self,
+        service: QueueService,
+        options: AccountOptions,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._service = service
+        self._sleep = sleep
+        self._closing = threading.Event()
+        holder = Holder.here(options.job_id, options.attempt)
+        self._lease = Lease(
+            options.base,
+            holder,
+            options.service,
+            queues=options.queues,
+            version=options.version,
+        )
+        self._lease.start_beating()
+        self.ledger = Ledger(self._lease.directory / "jobs.jsonl")
+        self.queue = AccountedQueue(service, self.ledger)
+        self._claimed: list[LeaseRecord] = []
+        self._offers = Offers([])
+        self._thread: threading.Thread | None = None
+        if options.adopt:
+            self._look_for_offers()
+        else:
+            self._thread = threading.Thread(
+                target=self._reap, name="miniwdl-cloud-reaper", daemon=True
+            )
+            self._thread.start()
+
+    # Other processes' jobs
+
+    def _reap(self) -> None:
+        reaper = Reaper(self._service, self._lease, self._closing.is_set, sleep=self._nap)
+        try:
+            self._report(reaper.reap_all())
+        except (MiniwdlCloudError, OSError) as exn:
+            logger.warning("jobs of runs that are gone could not be looked for: %s", exn)
+        except Exception:
+            # Of no concern to this run, but worth knowing.
+            logger.exception("jobs of runs that are gone could not be looked for")
+
+    def _nap(self, seconds: float) -> None:
+        self._closing.wait(seconds)
+
+    def _report(self, done: Reaped) -> None:
+        if done.orphans:
+            logger.warning(
+                "found %d run(s) that ended without notice, with %d job(s) left; %d of these have"
+                " been ended now",
+                len(done.gone),
+                len(done.orphans),
+                len(done.ended),
+            )
+        for sentence in done.undone:
+            logger.warning("%s", sentence)
+
+    def _look_for_offers(self) -> None:
+        reaper = Reaper(self._service, self._lease)
+        ledgers: list[Sequence[Submission]] = []
+        try:
+            for record in reaper.dead_leases():
+                if reaper.claim(record):
+                    self._claimed.append(record)
+                    ledgers.append(read_ledger(record.ledger))
+        except (MiniwdlCloudError, OSError) as exn:
+            logger.warning("no more jobs of runs that are gone could be found: %s", exn)
+        self._offers = Offers(ledgers)
+        logger.warning(
+            "found %d run(s) that ended without notice; up to %d task(s) of theirs may be adopted",
+            len(self._claimed),
+            len(self._offers),
+        )
+
+    def take(self, key: str) -> tuple[Offer, str] | None:
+        """A job of a run that is gone which does what this key stands for, and the job's id; no
+        other task gets it.
+
+        Raises
+        ------
+        MiniwdlCloudError
+            The queue service does not answer.
+        """
+        while True:
+            offer = self._offers.take(key) if key else None
+            if offer is None:
+                return None
+            job_id = offer.submission.job_id or self._find(offer)
+            if job_id is None:
+                # It was written down, but never submitted.
+                continue
+            if len(offer.submission.tasks) > 1:
+                job_id = self._service.child_id(job_id, offer.index)
+            return offer, job_id
+
+    def _find(self, offer: Offer) -> str | None:
+        written = max((r.beat for r in self._claimed), default=0.0)
+        for record in self._claimed:
+            try:
+                written = max(written, record.ledger.stat().st_mtime)
+            except OSError:
+                continue
+        settled = time.monotonic() + DOUBT_S
+        try:
+            settled -= filesystem_now(self._lease.base) - written
+        except OSError:
+            pass
+        while True:
+            found = self._service.find(offer.request)
+            if found is not None or self._closing.is_set() or time.monotonic() >= settled:
+                return found
+            self._sleep(DOUBT_PERIOD_S)
+
+    # The end
+
+    def close(self) -> None:
+        """End what is left, and give the lease up if nothing is; never raises.
+
+        A job that has not ended by now keeps the lease in its place, for the next run to look
+        after. No thread is started: it may be called while Python ends.
+        """
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join(CLOSING_S)
+        reaper = Reaper(self._service, self._lease, patience_s=0.0)
+        try:
+            for record in self._claimed:
+                done = reaper.reap(record)
+                if done.orphans:
+                    logger.warning("ended %d job(s) that were not adopted", len(done.orphans))
+            self._close_own(reaper)
+        except (MiniwdlCloudError, OSError) as exn:
+            logger.warning(
+                "could not see to it that all jobs have ended; the next run will, or"
+                " `miniwdl-cloud reap`: %s",
+                exn,
+            )
+        finally:
+            self._lease.stop()
+
+    def _close_own(self, reaper: Reaper) -> None:
+        left = reaper.open_jobs(read_lease(self._lease.directory))
+        unnoticed = [o for o in left if not self.queue.is_ending(o.job_id, o.tasks)]
+        if unnoticed:
+            logger.warning("ending %d job(s) that are left", len(unnoticed))
+            reaper.end(Reaped([], unnoticed, set(), []))
+        if not left:
+            self._lease.remove()
