@@ -26,6 +26,8 @@ from .faults.calls import CallFaults
 from .faults.consistency import ConsistencyFaults
 from .faults.injector import FaultInjector
 from .faults.plan import FaultPlan
+from .fsx.http import FsxHttp
+from .fsx.service import FsxService
 from .state import ServerState, StateDirectory
 from .wsgi import LoopbackServer
 
@@ -98,6 +100,7 @@ class LocalCloud:
         self._directory: StateDirectory | None = None
         self._server: LoopbackServer | None = None
         self._batch: BatchService | None = None
+        self._fsx: FsxService | None = None
         self._executor: Executor | None = None
         self._started_at = time.time()
 
@@ -110,6 +113,11 @@ class LocalCloud:
     def batch(self) -> BatchService:
         """The Batch service, once started."""
         return _running(self._batch)
+
+    @property
+    def fsx(self) -> FsxService:
+        """The FSx service, once started."""
+        return _running(self._fsx)
 
     def start(self) -> None:
         """Start; returns when it answers.
@@ -144,6 +152,8 @@ class LocalCloud:
         self._batch = BatchService(self._executor, around, self._stop_grace_s, self.faults)
         self._batch.start()
         cloudformation.install(self._batch)
+        self._fsx = FsxService(self.region, self.filesystem, self.state / "fsx")
+        self._fsx_http = FsxHttp(self._fsx)
         self._moto = moto
         self._batch_http = BatchHttp(self._batch, self._rate, ConsistencyFaults(self.faults))
         self._control = Control(
@@ -175,6 +185,9 @@ class LocalCloud:
         if self._batch is not None:
             self._batch.close()
             self._batch = None
+        if self._fsx is not None:
+            self._fsx.close()
+            self._fsx = None
         if self._executor is not None:
             self._executor.close()
             self._executor = None
@@ -233,6 +246,8 @@ class LocalCloud:
     ) -> Iterable[bytes]:
         if service == "batch":
             return self._batch_http.answer(region, environ, start_response)
+        if service == "fsx":
+            return self._fsx_http.answer(region, environ, start_response)
         answer: Iterable[bytes] = self._moto(environ, start_response)
         return answer
 
