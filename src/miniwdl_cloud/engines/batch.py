@@ -29,9 +29,10 @@ from ..miniwdl_compat import (
     termination_flag,
 )
 from ..miniwdl_compat import log_message as _
+from ..patience import patiently
 from . import task_files, task_inputs
 from .config import read_settings
-from .context import BatchContext, make_context, patiently
+from .context import BatchContext, make_context
 from .retries import Attempts
 from .task_job import MIN_MEMORY_MIB, request_of
 

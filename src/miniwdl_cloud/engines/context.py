@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from ..aws.batch import BatchClient
 from ..aws.efs import Efs as EfsClient
 from ..aws.session import AwsSession
 from ..aws.sqs import SqsQueue
-from ..errors import ConfigurationError, NotFound, Unreachable
+from ..errors import ConfigurationError, NotFound
 from ..filesystems.base import SharedFilesystem
 from ..filesystems.efs import Efs
 from ..filesystems.host_mount import HostMount
@@ -59,50 +56,6 @@ def efs_filesystem(session: AwsSession, settings: EngineSettings) -> Efs:
             " correct [aws] fsap (MINIWDL__AWS__FSAP)."
         )
     return Efs(settings.mount, access_point.file_system_id, settings.fsap)
-
-
-OUTAGE_MOST = 900.0
-"""Seconds for which an engine that starts waits for AWS to answer."""
-_T = TypeVar("_T")
-
-
-def patiently(
-    look_up: Callable[[], _T],
-    cancelled: Callable[[], bool],
-    waiting: Callable[[Unreachable], None],
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> _T:
-    """What a look-up returns, once AWS answers: an outage when the first task starts should cost
-    no more than one in the middle of a run.
-
-    Parameters
-    ----------
-    look_up
-        May raise `Unreachable`; then it is called again, ever more slowly.
-    cancelled
-        Whether the run is being ended.
-    waiting
-        Told of the first failure.
-    clock, sleep
-        Monotonic seconds, and a way to let them pass.
-
-    Raises
-    ------
-    Unreachable
-        AWS has not answered for `OUTAGE_MOST` seconds, or the run is being ended.
-    """
-    began, pause = clock(), 1.0
-    while True:
-        try:
-            return look_up()
-        except Unreachable as exn:
-            if cancelled() or clock() - began + pause > OUTAGE_MOST:
-                raise
-            if pause == 1.0:
-                waiting(exn)
-        sleep(pause)
-        pause = min(20.0, pause * 2)
 
 
 def make_context(settings: EngineSettings, efs: bool) -> BatchContext:
