@@ -6,7 +6,8 @@
     ├── NotFound             a queue, access point, role, bucket… does not exist  69
     ├── AccessDenied         credentials missing, expired or not allowed          77
     ├── Unreachable          AWS did not answer                                   75
-    │   └── Throttled        AWS asked to slow down
+    │   ├── Throttled        AWS asked to slow down
+    │   └── CredentialsExpired  credentials that may be renewed meanwhile         77
     ├── FilesystemFull       the shared filesystem has no room left               73
     ├── TooLarge             the WDL source code does not fit into the request    123
     └── ServiceError         any other answer of AWS                              70
@@ -72,6 +73,12 @@ class Unreachable(MiniwdlCloudError):
 
 class Throttled(Unreachable):
     """AWS asked to slow down; trying again later will help."""
+
+
+class CredentialsExpired(Unreachable):
+    """The credentials are not valid any more, or could not be had; they may be renewed."""
+
+    exit_code = 77
 
 
 class FilesystemFull(MiniwdlCloudError):

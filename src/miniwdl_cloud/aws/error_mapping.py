@@ -10,6 +10,7 @@ import botocore.exceptions as boto
 from ..errors import (
     AccessDenied,
     ConfigurationError,
+    CredentialsExpired,
     MiniwdlCloudError,
     NotFound,
     ServiceError,
@@ -44,18 +45,29 @@ ACCESS_CODES = frozenset(
         "403",
     }
 )
-CREDENTIAL_CODES = frozenset(
+# Of credentials whose time is over, or that AWS does not know (any more, or yet): in the JSON
+# protocols, the query protocol, EC2 and S3 (botocore, `retryhandler` and `credentials`; API
+# references, "Common errors"; S3 and EC2 API references, "Error codes").
+EXPIRED_CODES = frozenset(
     {
         "ExpiredToken",
         "ExpiredTokenException",
         "RequestExpired",
         "InvalidClientTokenId",
         "UnrecognizedClientException",
+        "TokenRefreshRequired",
+    }
+)
+CREDENTIAL_CODES = frozenset(
+    {
         "InvalidAccessKeyId",
         "SignatureDoesNotMatch",
         "InvalidSignatureException",
-        "TokenRefreshRequired",
     }
+)
+RENEW = (
+    "renew them: those of a container or an instance renew themselves, a credentials file is read"
+    " again, and those in environment variables need a new start"
 )
 NOT_FOUND_CODES = frozenset(
     {
@@ -70,6 +82,16 @@ NOT_FOUND_CODES = frozenset(
         "QueueDoesNotExist",
         "AWS.SimpleQueueService.NonExistentQueue",
     }
+)
+
+
+# Where credentials come from did not answer, or wants somebody to sign in.
+_NOT_RENEWED = (
+    boto.CredentialRetrievalError,
+    boto.MetadataRetrievalError,
+    boto.TokenRetrievalError,
+    boto.NoAuthTokenError,
+    boto.SSOError,
 )
 
 
@@ -102,6 +124,10 @@ def from_client_error(exn: boto.ClientError, doing: str) -> MiniwdlCloudError:
     status = meta.get("HTTPStatusCode") or 0
     if is_throttling(code, text):
         return Throttled(f"AWS asked to slow down while {doing}: {text or code}", info)
+    if code in EXPIRED_CODES:
+        return CredentialsExpired(
+            f"AWS does not take the credentials any more while {doing} ({code}); {RENEW}.", info
+        )
     if code in CREDENTIAL_CODES:
         return AccessDenied(
             f"AWS did not accept the credentials while {doing} ({code}); renew them and try again.",
@@ -133,14 +159,14 @@ def map_errors(doing: str) -> Iterator[None]:
         yield
     except boto.ClientError as exn:
         raise from_client_error(exn, doing) from exn
-    except (boto.NoCredentialsError, boto.PartialCredentialsError, boto.TokenRetrievalError) as exn:
+    except (boto.NoCredentialsError, boto.PartialCredentialsError) as exn:
         raise AccessDenied(
             f"No AWS credentials were found while {doing}; run `aws configure`, or set"
             " AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         ) from exn
-    except (boto.CredentialRetrievalError, boto.SSOError, boto.UnauthorizedSSOTokenError) as exn:
-        raise AccessDenied(
-            f"AWS credentials could not be obtained while {doing}: {exn}; sign in again."
+    except _NOT_RENEWED as exn:
+        raise CredentialsExpired(
+            f"AWS credentials could not be renewed while {doing}: {exn}; sign in again."
         ) from exn
     except (boto.ProfileNotFound, boto.NoRegionError, boto.ConfigParseError) as exn:
         raise ConfigurationError(
@@ -148,5 +174,12 @@ def map_errors(doing: str) -> Iterator[None]:
         ) from exn
     except (boto.HTTPClientError, boto.ConnectionError) as exn:
         raise Unreachable(f"AWS did not answer while {doing}: {exn}") from exn
+    except RuntimeError as exn:
+        # What botocore's RefreshableCredentials raises has no type of its own.
+        if "credentials are still expired" not in str(exn):
+            raise
+        raise CredentialsExpired(
+            f"AWS credentials had expired when they came, while {doing}; {RENEW}."
+        ) from exn
     except boto.BotoCoreError as exn:
         raise ServiceError(f"The request could not be made while {doing}: {exn}") from exn

@@ -13,8 +13,10 @@ from typing import Any
 
 import boto3
 import botocore.config
+import botocore.session
 
 from ..errors import ConfigurationError
+from . import credentials
 
 DEFAULT_RETRIES: Mapping[str, Any] = {"max_attempts": 5, "mode": "standard"}
 
@@ -44,7 +46,9 @@ class AwsSession:
         retries: Mapping[str, Any] | None = None,
         max_connections: int = 32,
     ) -> None:
-        self._session = boto3.Session(region_name=region or None)
+        core = botocore.session.Session()
+        credentials.reread_files(core)
+        self._session = boto3.Session(region_name=region or None, botocore_session=core)
         resolved = region or self._session.region_name or _region_from_instance_metadata()
         if not resolved:
             raise ConfigurationError(

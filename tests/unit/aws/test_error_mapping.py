@@ -35,7 +35,19 @@ def _client_error(code: str, message: str = "text", status: int = 400) -> Except
             errors.Throttled,
         ),
         ("AccessDeniedException", "not authorized", 403, errors.AccessDenied),
-        ("ExpiredTokenException", "expired", 400, errors.AccessDenied),
+        *[
+            (code, "expired", 403, errors.CredentialsExpired)
+            for code in (
+                "ExpiredToken",
+                "ExpiredTokenException",
+                "RequestExpired",
+                "UnrecognizedClientException",
+                "InvalidClientTokenId",
+                "TokenRefreshRequired",
+            )
+        ],
+        ("InvalidAccessKeyId", "wrong", 403, errors.AccessDenied),
+        ("SignatureDoesNotMatch", "wrong", 403, errors.AccessDenied),
         ("NoSuchBucket", "no", 404, errors.NotFound),
         ("ServerException", "oops", 500, errors.Unreachable),
         ("ClientException", "JobQueue x not found.", 400, errors.ServiceError),
@@ -82,3 +94,36 @@ def test_missing_credentials_say_what_to_do() -> None:
         raise botocore.exceptions.NoCredentialsError()
     assert "aws configure" in caught.value.message
     assert caught.value.exit_code == 77
+
+
+def test_expired_credentials_say_what_to_do() -> None:
+    """The message tells who has to do something, and who has not."""
+    error = _client_error("ExpiredToken", "The provided token has expired.", 400)
+    assert isinstance(error, botocore.exceptions.ClientError)
+    ours = from_client_error(error, "submitting a job")
+    assert "(ExpiredToken); renew them" in ours.message
+    assert ours.exit_code == 77
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        botocore.exceptions.CredentialRetrievalError(provider="container", error_msg="no answer"),
+        botocore.exceptions.MetadataRetrievalError(error_msg="no answer"),
+        botocore.exceptions.UnauthorizedSSOTokenError(),
+        botocore.exceptions.TokenRetrievalError(provider="sso", error_msg="expired"),
+        RuntimeError(
+            "Credentials were refreshed, but the refreshed credentials are still expired."
+        ),
+    ],
+)
+def test_credentials_that_cannot_be_renewed_may_be_later(error: Exception) -> None:
+    """Trouble with where credentials come from is worth waiting for."""
+    with pytest.raises(errors.CredentialsExpired, match="while looking"), map_errors("looking"):
+        raise error
+
+
+def test_other_runtime_errors_are_bugs() -> None:
+    """A RuntimeError of anybody else's passes unchanged."""
+    with pytest.raises(RuntimeError, match="oops"), map_errors("looking"):
+        raise RuntimeError("oops")

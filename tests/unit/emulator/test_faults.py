@@ -21,7 +21,7 @@ from miniwdl_cloud.emulator.faults.injector import FaultInjector
 from miniwdl_cloud.emulator.faults.jobs import JobFaults
 from miniwdl_cloud.emulator.faults.plan import parse_plan, read_plan
 from miniwdl_cloud.emulator.wsgi import ConnectionDropped
-from miniwdl_cloud.errors import AccessDenied, Throttled, Unreachable, UsageError
+from miniwdl_cloud.errors import CredentialsExpired, Throttled, Unreachable, UsageError
 
 
 def injector(*rules: dict[str, Any], seed: int = 0) -> FaultInjector:
@@ -140,7 +140,7 @@ def test_throttling_is_understood(service: str, spelling: str) -> None:
 def test_other_errors_are_understood(service: str) -> None:
     """Expired credentials and failures of the service are told apart from throttling."""
     expired = wire.EXPIRED_S3 if service == "s3" else wire.EXPIRED
-    assert isinstance(_mapped(expired, service), AccessDenied)
+    assert isinstance(_mapped(expired, service), CredentialsExpired)
     error = _mapped(wire.server_error(service, 503), service)
     assert isinstance(error, Unreachable)
     assert not isinstance(error, Throttled)
