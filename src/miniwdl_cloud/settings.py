@@ -86,7 +86,12 @@ EVENT_QUEUE = _aws(
     tag="DefaultEventQueueUrl",
 )
 WORKFLOW_IMAGE = _aws("workflow_image", "container image of the workflow job")
-FS = _aws("fs", "EFS file system id; 0 means no EFS (a filesystem mounted by the host)")
+FS = _aws(
+    "fs",
+    "EFS file system id (for miniwdl-aws-submit: or FSx for Lustre); 0 means no EFS (a filesystem"
+    " mounted by the host)",
+    tag="DefaultFsid",
+)
 FSAP = _aws("fsap", "EFS access point id", tag="DefaultFsap")
 STAGE_URI = _aws(
     "stage_uri",
@@ -129,6 +134,19 @@ BLOCKED_WAIT = _aws(
     kind="float",
     default=1800.0,
 )
+ACCOUNTING_DIR = _aws(
+    "accounting_dir",
+    "directory of the shared filesystem where runs keep account of their jobs; relative to [file_io]"
+    " root",
+    default="miniwdl_run/_ACCOUNTS",
+)
+ADOPT = _aws(
+    "adopt",
+    "take over the task jobs of runs that ended without notice, instead of terminating them; needs"
+    " the call cache",
+    kind="bool",
+    default=False,
+)
 CONTAINER_SYNC = _aws(
     "container_sync", "flush a task's files before its job ends", kind="bool", default=False
 )
@@ -158,6 +176,41 @@ DOWNLOAD_IN_PROCESS_MAX = _aws(
     " one gets a task job",
     kind="int",
     default=100,
+)
+FSX_AUTO = Setting(
+    "fsx_to_s3",
+    "auto",
+    "write the outputs of each run back to the S3 location that the FSx for Lustre file system is"
+    " linked to",
+    kind="bool",
+    default=True,
+)
+FSX_METHOD = Setting(
+    "fsx_to_s3",
+    "method",
+    "how files get from FSx for Lustre to S3: hsm (the command `lfs hsm_archive`), task (FSx export"
+    " tasks), upload, or auto, the first of these that can be had",
+    default="auto",
+)
+FSX_FILE_SYSTEM = Setting(
+    "fsx_to_s3",
+    "file_system",
+    "FSx for Lustre file system id; by default found by the name that it is mounted by",
+)
+FSX_LFS = Setting(
+    "fsx_to_s3",
+    "lfs",
+    "the command `lfs` and what has to stand before it, such as `sudo -n lfs`: archiving needs"
+    " root",
+    default="lfs",
+)
+FSX_WAIT = Setting(
+    "fsx_to_s3",
+    "wait",
+    "seconds without progress after which files that did not get from FSx for Lustre to S3 are"
+    " given up",
+    kind="float",
+    default=3600.0,
 )
 FILE_IO_ROOT = Setting("file_io", "root", "directory that the shared filesystem is mounted at")
 CONTAINER_BACKEND = Setting("scheduler", "container_backend", "engine that runs the tasks")

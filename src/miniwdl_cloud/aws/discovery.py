@@ -23,12 +23,15 @@ class Queue:
     platform
         ``FARGATE`` or ``EC2``, by its compute environments (Batch does not let them mix);
         ``None`` where the credentials may not ask.
+    subnets
+        Those of its compute environments; empty where the credentials may not ask.
     """
 
     name: str
     arn: str
     tags: Mapping[str, str] = field(default_factory=dict)
     platform: str | None = None
+    subnets: tuple[str, ...] = ()
 
 
 def look_up_queues(batch: BatchClient, wanted: Sequence[tuple[str, str]]) -> list[Queue]:
@@ -69,19 +72,22 @@ def look_up_queues(batch: BatchClient, wanted: Sequence[tuple[str, str]]) -> lis
                 f"The {called} {name} is {item['status']} ({reason}); repair it, or name another"
                 " one."
             )
-    platforms = _platforms(batch, by_name)
+    on = _environments(batch, by_name)
     return [
         Queue(
             by_name[name]["jobQueueName"],
             by_name[name]["jobQueueArn"],
             dict(by_name[name].get("tags") or {}),
-            platforms.get(by_name[name]["jobQueueName"]),
+            *_platform_and_subnets(on.get(by_name[name]["jobQueueName"], [])),
         )
         for name, _ in wanted
     ]
 
 
-def _platforms(batch: BatchClient, queues: Mapping[str, dict[str, Any]]) -> dict[str, str]:
+def _environments(
+    batch: BatchClient, queues: Mapping[str, dict[str, Any]]
+) -> dict[str, list[dict[str, Any]]]:
+    """The compute environments of each queue, in its order."""
     environments = {
         item["jobQueueName"]: [
             entry["computeEnvironment"] for entry in item.get("computeEnvironmentOrder") or []
@@ -97,11 +103,19 @@ def _platforms(batch: BatchClient, queues: Mapping[str, dict[str, Any]]) -> dict
         # The queues could be described, so credentials are there: only this call is not allowed,
         # and it only serves an earlier, clearer message.
         return {}
-    kinds: dict[str, str] = {}
-    for item in described:
-        kind = str((item.get("computeResources") or {}).get("type", "EC2"))
-        platform = "FARGATE" if kind.startswith("FARGATE") else "EC2"
-        kinds[item["computeEnvironmentArn"]] = kinds[item["computeEnvironmentName"]] = platform
+    found = {item["computeEnvironmentArn"]: item for item in described}
+    found.update({item["computeEnvironmentName"]: item for item in described})
     return {
-        name: kinds[group[0]] for name, group in environments.items() if group and group[0] in kinds
+        name: [found[arn] for arn in arns if arn in found] for name, arns in environments.items()
     }
+
+
+def _platform_and_subnets(
+    environments: Sequence[dict[str, Any]],
+) -> tuple[str | None, tuple[str, ...]]:
+    resources = [item.get("computeResources") or {} for item in environments]
+    if not resources:
+        return None, ()
+    platform = "FARGATE" if str(resources[0].get("type", "")).startswith("FARGATE") else "EC2"
+    subnets = {subnet for item in resources for subnet in item.get("subnets") or ()}
+    return platform, tuple(sorted(subnets))

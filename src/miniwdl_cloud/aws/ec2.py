@@ -1,4 +1,4 @@
-"""Amazon EC2: how large instance types are."""
+"""Amazon EC2: how large instance types are, and which VPC a subnet is in."""
 
 from __future__ import annotations
 
@@ -52,4 +52,17 @@ def instance_types(session: AwsSession, names: Sequence[str]) -> list[InstanceTy
                         item["MemoryInfo"]["SizeInMiB"],
                     )
                 )
+    return found
+
+
+def vpcs_of_subnets(session: AwsSession, subnets: Sequence[str]) -> dict[str, str]:
+    """The VPC of each subnet; those that do not exist are left out."""
+    found: dict[str, str] = {}
+    if not subnets:
+        return found
+    paginator = session.client("ec2").get_paginator("describe_subnets")
+    with map_errors("looking up subnets"):
+        # By filter, as an id that does not exist would be an error.
+        for page in paginator.paginate(Filters=[{"Name": "subnet-id", "Values": list(subnets)}]):
+            found.update({item["SubnetId"]: item["VpcId"] for item in page["Subnets"]})
     return found

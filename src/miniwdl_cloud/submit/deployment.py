@@ -6,19 +6,22 @@ not look at is taken on trust: it is the workflow job's role that has to have th
 
 from __future__ import annotations
 
-import posixpath
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .. import settings as s
 from ..errors import AccessDenied, ConfigurationError, NotFound, UsageError
 from ..settings import Settings
+from . import filesystem as shared
 from .fargate_sizes import check_size
+from .filesystem import FileSystem, is_under
 from .options import DEFAULT_IMAGE, DELETE_AFTER_CHOICES, Options
 
 if TYPE_CHECKING:
     from ..aws.batch import BatchClient
+    from ..aws.discovery import Queue
     from ..aws.s3 import S3
     from ..aws.session import AwsSession
 
@@ -28,30 +31,6 @@ _IMAGE = re.compile(
     r"(?:@[A-Za-z][A-Za-z0-9]*:[0-9a-fA-F]{32,})?",
     re.ASCII,
 )
-_FS_ID = re.compile(r"fs-[0-9a-f]{8,40}")
-_FSAP_ID = re.compile(r"fsap-[0-9a-f]{8,40}")
-
-
-@dataclass(frozen=True)
-class FileSystem:
-    """The shared filesystem as the workflow job mounts it.
-
-    Parameters
-    ----------
-    mount
-        Mount point in every container; the host's too if ``efs_id`` is ``None``.
-    efs_id, access_point_id
-        EFS file system and access point; ``None`` for a filesystem that the host mounts.
-    """
-
-    mount: str
-    efs_id: str | None = None
-    access_point_id: str | None = None
-
-    @property
-    def engine(self) -> str:
-        """The container backend for this filesystem."""
-        return "aws_batch_job" if self.efs_id else "aws_batch_job_no_efs"
 
 
 @dataclass(frozen=True)
@@ -127,8 +106,8 @@ def resolve(options: Options, session: AwsSession, batch: BatchClient, s3: S3) -
     queue = look_up_queues(batch, [(workflow_queue, "workflow queue (--workflow-queue)")])[0]
     settings = options.settings.with_tags(queue.tags)
     tags = {str(key): str(value) for key, value in settings.get(s.JOB_TAGS).items()}
-    task_queue, fallback = _task_queues(settings, batch)
-    filesystem = _filesystem(options, settings, session)
+    task_queue, fallback, task_queues = _task_queues(settings, batch)
+    filesystem = shared.find(options, settings, session, [queue, *task_queues])
     platform = queue.platform or ("FARGATE" if filesystem.efs_id else "EC2")
     if platform == "FARGATE":
         if not filesystem.efs_id:
@@ -160,12 +139,6 @@ def _event_queue(settings: Settings) -> str | None:
     return None if url is None or s.is_false(url) else str(url)
 
 
-def is_under(path: str, directory: str) -> bool:
-    """Whether a path is a directory or something below it, by name alone."""
-    path, directory = posixpath.normpath(path), posixpath.normpath(directory)
-    return path == directory or path.startswith(directory.rstrip("/") + "/")
-
-
 def _check_upload_settings(settings: Settings) -> None:
     delete_after = settings.get(s.DELETE_AFTER)
     if not delete_after:
@@ -192,7 +165,7 @@ def _image(settings: Settings) -> str:
     return image
 
 
-def _task_queues(settings: Settings, batch: BatchClient) -> tuple[str, str | None]:
+def _task_queues(settings: Settings, batch: BatchClient) -> tuple[str, str | None, Sequence[Queue]]:
     from ..aws.discovery import look_up_queues
 
     task_queue = settings.get(s.TASK_QUEUE)
@@ -205,84 +178,14 @@ def _task_queues(settings: Settings, batch: BatchClient) -> tuple[str, str | Non
     wanted = [(task_queue, "task queue (--task-queue)")]
     if fallback:
         wanted.append((fallback, "fallback task queue (--task-queue-fallback)"))
-    for queue, (name, called) in zip(look_up_queues(batch, wanted), wanted, strict=True):
+    found = look_up_queues(batch, wanted)
+    for queue, (name, called) in zip(found, wanted, strict=True):
         if queue.platform == "FARGATE":
             raise ConfigurationError(
                 f"The {called} {name} runs on Fargate, but task jobs need EC2; name a queue with an"
                 " EC2 compute environment."
             )
-    return str(task_queue), fallback
-
-
-def _filesystem(options: Options, settings: Settings, session: AwsSession) -> FileSystem:
-    from ..aws.efs import Efs
-
-    fs_id = settings.get(s.FS)
-    if fs_id and s.is_false(fs_id):
-        return FileSystem(_mount(settings, "/mnt/net"))
-    if fs_id and not _FS_ID.fullmatch(fs_id):
-        raise UsageError(
-            f"'{fs_id}' (--fsid, {s.FS.env}) is not the id of a file system; it begins with fs-."
-        )
-    access_point_id = settings.get(s.FSAP) if options.access_point_given or not fs_id else None
-    if access_point_id:
-        found = _access_point_file_system(access_point_id, fs_id, session)
-        if fs_id and found != fs_id:
-            raise ConfigurationError(
-                f"The access point {access_point_id} belongs to the file system {found}, not to"
-                f" {fs_id}; leave out --fsid, or name an access point of it."
-            )
-        return FileSystem(_mount(settings, "/mnt/efs"), found, access_point_id)
-    if not fs_id:
-        raise UsageError(
-            f"No shared filesystem is named; name an EFS access point with --fsap or {s.FSAP.env},"
-            f" tag the workflow queue with {s.FSAP.tag}, or use --fsid or --no-efs."
-        )
-    efs = Efs(session)
-    if efs.file_system_exists(fs_id):
-        return FileSystem(_mount(settings, "/mnt/efs"), fs_id)
-    if efs.is_lustre(fs_id) is False:
-        raise NotFound(
-            f"There is no EFS or FSx for Lustre file system {fs_id} in this account and Region;"
-            " correct --fsid."
-        )
-    return FileSystem(_mount(settings, "/mnt/fsx"))
-
-
-def _access_point_file_system(access_point_id: str, fs_id: str | None, session: AwsSession) -> str:
-    from ..aws.efs import Efs
-
-    if not _FSAP_ID.fullmatch(access_point_id):
-        raise UsageError(
-            f"'{access_point_id}' (--fsap, {s.FSAP.env}, tag {s.FSAP.tag}) is not the id of an EFS"
-            " access point; it begins with fsap-."
-        )
-    try:
-        found = Efs(session).access_point(access_point_id)
-    except AccessDenied as exn:
-        if not fs_id or not exn.more_info:  # nothing to go by, or no credentials
-            raise
-        return fs_id
-    if found is None:
-        raise NotFound(
-            f"The EFS access point {access_point_id} does not exist in this account and Region;"
-            f" correct --fsap, {s.FSAP.env} or the tag {s.FSAP.tag} of the workflow queue."
-        )
-    if found.state != "available":
-        raise ConfigurationError(
-            f"The EFS access point {access_point_id} is {found.state}, not available; wait until it"
-            " is, or name another one."
-        )
-    return found.file_system_id
-
-
-def _mount(settings: Settings, default: str) -> str:
-    mount = str(settings.get(s.MOUNT) or default)
-    if not mount.startswith("/") or posixpath.normpath(mount) == "/":
-        raise UsageError(
-            f"The mount point '{mount}' (--mount) should be an absolute path below /; correct it."
-        )
-    return posixpath.normpath(mount)
+    return str(task_queue), fallback, found
 
 
 def _directory(options: Options, mount: str) -> str:

@@ -106,7 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FS-ID",
         help="file system instead: FSx for Lustre, which the compute environments mount by"
         " themselves (at /mnt/fsx unless --mount says otherwise), or EFS without access point"
-        " [env MINIWDL__AWS__FS]",
+        " [env MINIWDL__AWS__FS, tag DefaultFsid]",
     )
     group.add_argument(
         "--no-efs",

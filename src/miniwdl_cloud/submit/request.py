@@ -47,6 +47,7 @@ LAUNCH_SETTINGS = (
     s.S3_UPLOAD_FOLDER,
     s.DELETE_AFTER,
     s.FILE_IO_ROOT,
+    s.FSX_FILE_SYSTEM,
 )
 LAUNCH_VARIABLES = frozenset(
     s.env_name(setting.section, key)
@@ -121,6 +122,8 @@ def environment(
         variables[s.EVENT_QUEUE.env] = deployment.event_queue
     if filesystem.access_point_id:
         variables[s.FSAP.env] = filesystem.access_point_id
+    if filesystem.fsx_id:
+        variables[s.FSX_FILE_SYSTEM.env] = filesystem.fsx_id
     if options.pass_environment:
         for name in sorted(environ):
             # An engine for this machine (docker, podman, …) is no use in the workflow job.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from .deployment import is_under
+from .filesystem import is_under
 from .run_args import RunArguments
 from .staging import LocalInputs
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import AccessDenied, UsageError
-from .deployment import is_under
+from .filesystem import is_under
 
 if TYPE_CHECKING:
     from ..aws.s3 import S3, S3Uri
