@@ -55,6 +55,14 @@ class Efs:
             return False
         return bool(found["FileSystems"])
 
+    def delete_file_system(self, file_system_id: str) -> None:
+        """Delete an EFS file system that nothing mounts; one that is gone is no error."""
+        try:
+            with map_errors(f"deleting the EFS file system {file_system_id}"):
+                self._client.delete_file_system(FileSystemId=file_system_id)
+        except NotFound:
+            pass
+
     def is_lustre(self, file_system_id: str) -> bool | None:
         """Whether this is the id of an FSx for Lustre file system; ``None`` where the credentials
         may not ask."""

@@ -27,11 +27,19 @@ class Iam:
             A role's ARN that `ROLE_ARN` matches.
         """
         match = ROLE_ARN.fullmatch(arn)
-        if match is None:
-            return False
+        return False if match is None else self.has_role(match[1])
+
+    def has_role(self, name: str) -> bool | None:
+        """Whether the account has a role; ``None`` where the credentials may not ask.
+
+        Parameters
+        ----------
+        name
+            Its name, without a path.
+        """
         try:
-            with map_errors(f"looking up the role {arn}"):
-                self._client.get_role(RoleName=match[1])
+            with map_errors(f"looking up the role {name}"):
+                self._client.get_role(RoleName=name)
         except NotFound:
             return False
         except AccessDenied as exn:

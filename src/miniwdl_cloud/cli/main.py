@@ -20,7 +20,7 @@ from .. import __version__
 from ..errors import MiniwdlCloudError
 from ..settings import environment
 
-COMMANDS = ("submit", "run", "local", "fetch")
+COMMANDS = ("submit", "run", "local", "deploy", "fetch")
 # These take miniwdl's own arguments among theirs, so they parse what follows by themselves.
 PASS_THROUGH = ("submit", "run")
 

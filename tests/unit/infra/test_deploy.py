@@ -87,7 +87,6 @@ def test_a_stack_without_changes_is_left(session: LocalSession, stubber: Stubber
     stubber.add_client_error(
         "update_stack", "ValidationError", "No updates are to be performed.", 400
     )
-    _describe(stubber, "CREATE_COMPLETE")
     assert _deploy(session) == {}
 
 

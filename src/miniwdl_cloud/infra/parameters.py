@@ -1,0 +1,108 @@
+"""The parameters of the shipped templates, as options of `miniwdl-cloud deploy`.
+
+A test keeps them as the templates have them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter.
+
+    Parameters
+    ----------
+    name
+        In the template.
+    option
+        On the command line, without the dashes.
+    metavar
+        What its value is called in help.
+    help
+        What it means; defaults are the template's.
+    """
+
+    name: str
+    option: str
+    metavar: str
+    help: str
+
+    @property
+    def dest(self) -> str:
+        """Where argparse puts it."""
+        return self.option.replace("-", "_")
+
+
+ALL: tuple[Parameter, ...] = (
+    Parameter("Owner", "owner", "TEXT", "value of the tag Owner on everything"),
+    Parameter("Environment", "environment", "TEXT", "value of the tag Environment on everything"),
+    Parameter(
+        "S3UploadBucket",
+        "s3-upload-bucket",
+        "BUCKET",
+        "existing bucket that workflows may read and upload to, beside their own",
+    ),
+    Parameter(
+        "S3InputBuckets",
+        "s3-input-buckets",
+        "BUCKET,…",
+        "further buckets that workflows may read; public ones of others too",
+    ),
+    Parameter(
+        "StageExpirationDays",
+        "stage-expiration-days",
+        "DAYS",
+        "days after which staged WDL and inputs are deleted",
+    ),
+    Parameter("MaxVCPUTask", "max-vcpu-task", "N", "most vCPUs of task jobs, in each task queue"),
+    Parameter("MaxVCPUWorkflow", "max-vcpu-workflow", "N", "most vCPUs of workflow jobs"),
+    Parameter(
+        "BatchSpotBidPercentage",
+        "spot-bid-percentage",
+        "PERCENT",
+        "highest spot price, in percent of the on-demand price",
+    ),
+    Parameter(
+        "TaskInstanceTypes",
+        "task-instance-types",
+        "TYPE,…",
+        "instance families or types for task jobs, x86-64",
+    ),
+    Parameter(
+        "TaskRootVolumeGiB", "task-root-volume-gib", "GIB", "root volume of each task instance"
+    ),
+    Parameter(
+        "CreateSpotServiceRole",
+        "create-spot-service-role",
+        "true|false",
+        "make the account's role of EC2 Spot [true where it is missing]",
+    ),
+    Parameter("AvailabilityZoneCount", "availability-zones", "2|3", "availability zones to use"),
+    Parameter("MountPoint", "mount", "PATH", "where containers see the file system"),
+)
+
+
+def given(values: Mapping[str, str | None]) -> dict[str, str]:
+    """The parameters that were given, by their names in the template.
+
+    Parameters
+    ----------
+    values
+        Of the command line, by `Parameter.dest`; `None` where an option was not given.
+    """
+    found = {parameter.name: values.get(parameter.dest) for parameter in ALL}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def option(name: str) -> str:
+    """The option of a template's parameter, with its dashes.
+
+    Parameters
+    ----------
+    name
+        In the template.
+    """
+    return next((f"--{item.option}" for item in ALL if item.name == name), name)
