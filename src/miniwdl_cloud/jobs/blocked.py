@@ -46,8 +46,9 @@ _KNOWN = (
     ),
     (
         "MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT",
-        "no instance type of the queue has the CPUs, memory or GPUs that the task asks for; lower"
-        " them, or allow larger instance types",
+        # nextflow#7479: also said for a while, until the first instances have started.
+        "no instance type of the queue has the CPUs, memory or GPUs that the task asks for; unless"
+        " this passes once instances have started, lower them, or allow larger instance types",
         False,
     ),
     (

@@ -58,6 +58,7 @@ class Unit:
     not_before: float = 0.0
     invisible_since: float | None = None
     missing_since: float | None = None
+    waiters_seen: float | None = None
     summary: dict[JobState, int] = field(default_factory=dict)
 
     @property

@@ -22,10 +22,13 @@ SOONEST_LOOK = 0.1
 """Seconds between two looks at the youngest job."""
 WORTH_A_CALL = 50
 """Children that ended unnoticed, from which on looking them up costs little for each."""
+LOOK_AT_WAITERS = 60.0
+"""Seconds between two looks at why children of an array job wait."""
 RECONCILE_FACTOR = 10.0
 """By so much looks are rarer while events arrive."""
 RECONCILE_MOST = 30.0
 """Seconds between two looks up to which they become rarer."""
+_WAITING = (JobState.SUBMITTED, JobState.PENDING, JobState.RUNNABLE)
 
 
 class Watcher:
@@ -65,20 +68,21 @@ class Watcher:
         self._order = itertools.count()
         self._due: list[tuple[float, int, Unit]] = []
         self._stale: list[Unit] = []
+        self._waiting: list[Unit] = []
         now = clock()
         self._pacing = Pacing(options.describe_rate, now)
         self._refreshes = Pacing(options.refresh_rate, now)
         self._large_refreshes = Pacing(options.large_refresh_rate, now)
 
-    def watch(self, unit: Unit) -> None:
-        """Begin to watch a submitted unit."""
+    def watch(self, unit: Unit, at_once: bool = False) -> None:
+        """Begin to watch a submitted unit; ``at_once`` if it may have ended long ago."""
         now = self._clock()
         if self._arrivals is not None:
             self._by_id.update({job.job_id or "": job for job in unit.open_jobs})
             early = self._arrivals.submitted([job.request.name for job in unit.jobs])
             for snapshot in early.values():
                 self._heard(snapshot)
-        self._push(unit, now + self._period(unit, now))
+        self._push(unit, now if at_once else now + self._period(unit, now))
 
     def take(self, events: Sequence[JobEvent]) -> list[JobEvent]:
         """Take events; returns those that are of other processes' jobs."""
@@ -180,10 +184,19 @@ class Watcher:
         unit.summary = dict(snapshot.children)
         if (_unnoticed(unit) or _unseen_running(unit)) and unit not in self._stale:
             self._stale.append(unit)
+        waits = snapshot.children.get(JobState.RUNNABLE, 0) > 0
+        since = unit.submitted if unit.waiters_seen is None else unit.waiters_seen
+        if waits and now - since >= LOOK_AT_WAITERS and unit not in self._waiting:
+            self._waiting.append(unit)
 
     # Children of array jobs
 
     def _refresh_due(self, now: float) -> float:
+        while self._waiting:
+            if not self._pacing.take(now):
+                return self._pacing.next_at(now)
+            self._look_at_waiters(self._waiting.pop())
+            now = self._clock()
         while self._stale:
             self._stale = [unit for unit in self._stale if not _over(unit)]
             if not self._stale:
@@ -235,6 +248,14 @@ class Watcher:
         for job_id, snapshot in (self._describe(ids) or {}).items():
             if job_id in jobs and not jobs[job_id].done:
                 self._saw_job(jobs[job_id], snapshot)
+
+    def _look_at_waiters(self, unit: Unit) -> None:
+        """Look at the first children that wait: Batch says of the head of a queue why it cannot
+        start, and of the others nothing."""
+        unit.waiters_seen = self._clock()
+        waiting = [job for job in unit.open_jobs if job.last is None or job.last.state in _WAITING]
+        by_id = {job.job_id: job for job in waiting if job.job_id is not None}
+        self._look_at(list(by_id)[: self._service.describe_max], by_id)
 
     # News of one job
 

@@ -489,6 +489,38 @@ def test_a_thousand_long_shards_cost_few_calls(world: World) -> None:
     assert len(world.service.calls) - before <= 110
 
 
+@pytest.mark.parametrize("count", [20, 500])
+def test_a_blocked_array_is_noticed(world: World, count: int) -> None:
+    """Why the first waiting child of an array cannot start is known within two minutes, and that
+    it can after all as well; it costs a call a minute."""
+    handles = _shards(world, count)
+    world.pass_time(1)
+    for i in range(count):
+        world.service.set(f"id-0:{i}", JobState.RUNNABLE)
+    world.service.set("id-0:0", JobState.RUNNABLE, status_reason="MISCONFIGURATION:X")
+    before = world.service.count("describe")
+    world.pass_time(120)
+    assert world.service.count("describe") - before <= 130
+    (seen,) = [n.snapshot for n in news_of(handles[0]) if isinstance(n, Changed)]
+    assert (seen.state, seen.status_reason) == (JobState.RUNNABLE, "MISCONFIGURATION:X")
+    world.service.set("id-0:0", JobState.RUNNABLE)
+    world.pass_time(120)
+    (seen,) = [n.snapshot for n in news_of(handles[0]) if isinstance(n, Changed)]
+    assert seen.status_reason is None
+
+
+def test_a_blocked_child_among_running_ones_is_noticed(world: World) -> None:
+    """The child that Batch diagnoses need not be the first of its array."""
+    handles = _shards(world, 300)
+    world.pass_time(1)
+    for i in range(300):
+        world.service.set(f"id-0:{i}", JobState.RUNNING if i < 250 else JobState.RUNNABLE)
+    world.service.set("id-0:250", JobState.RUNNABLE, status_reason="CAPACITY:X")
+    world.pass_time(120)
+    changes = [n.snapshot for n in news_of(handles[250]) if isinstance(n, Changed)]
+    assert changes[-1].status_reason == "CAPACITY:X"
+
+
 def test_shards_that_end_one_by_one_cost_few_calls(world: World) -> None:
     """1,000 children that end over 30 seconds cost less than a tenth of a call each."""
     handles = _shards(world, 1000)
