@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -218,3 +219,25 @@ def test_run_ends_with_the_workflow_exit_code(local: Local) -> None:
     (directory,) = (local.root / "miniwdl_local_run").iterdir()
     assert (directory / "error.json").is_file()
     assert json.loads(local("status", "--json").stdout)["running"] is False
+
+
+def test_fault_plans(local: Local, tmp_path: Path) -> None:
+    """`--faults` is checked before anything starts, and followed from then on, also by one that
+    runs already."""
+    plan = tmp_path / "plan.json"
+    plan.write_text('{"rules": [{"fault": "gremlins"}]}')
+    for action in (("up",), ("run", "any.wdl")):
+        refused = local(action[0], "--faults", str(plan), *action[1:], code=64)
+        assert "Rule 0 of the fault plan needs a fault" in refused.stderr
+        assert "Traceback" not in refused.stderr
+    assert "cannot be read" in local("up", "--faults", str(tmp_path / "none"), code=64).stderr
+    assert not local.state.exists()
+
+    endpoint = local.exports()["AWS_ENDPOINT_URL"]
+    for fault in ("slow", "spot"):
+        plan.write_text(json.dumps({"seed": 5, "rules": [{"fault": fault}]}))
+        local("up", "--faults", str(plan))
+        with urllib.request.urlopen(f"{endpoint}/_local/faults", timeout=60) as answer:
+            told = json.loads(answer.read())
+        assert told["seed"] == 5
+        assert [rule["fault"] for rule in told["rules"]] == [fault]

@@ -91,6 +91,13 @@ def _add_options(parser: argparse.ArgumentParser, default: str | None) -> None:
         help="answer Batch calls above this rate as AWS does: slow down",
     )
     parser.add_argument(
+        "--faults",
+        metavar="FILE",
+        default=default,
+        help="plan of what goes wrong, as docs/testing-failures.md describes it; it takes the place"
+        " of the one before",
+    )
+    parser.add_argument(
         "--image",
         metavar="NAME=DIR",
         action="append",
@@ -115,7 +122,10 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
 
     state = Path(args.state).absolute() if args.state else local_cloud.default_state()
     if args.action == "up":
+        faults = _faults(args.faults)
         running = local_cloud.up(state, _options(args, state))
+        if faults is not None:
+            running.go_wrong(faults)
         print(running.shell(), flush=True)
         _say(f"The embedded AWS answers at {running.server.endpoint_url}; its state is in {state}.")
         if sys.stdout.isatty():
@@ -125,6 +135,16 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         _say("Stopped." if local_cloud.down(state) else "None was running.")
         return 0
     return _status(local_cloud.find(state), state, args.json)
+
+
+def _faults(file: str | None) -> dict[str, Any] | None:
+    """A fault plan, read and checked before anything is started."""
+    if file is None:
+        return None
+    from ..emulator.faults.plan import read_plan
+
+    read_plan(Path(file))
+    return dict(json.loads(Path(file).read_text()))
 
 
 def _options(args: argparse.Namespace, state: Path) -> LocalOptions:
@@ -208,7 +228,8 @@ def _run_workflow(args: argparse.Namespace, rest: list[str]) -> int:
     from ..infra import local_run
 
     state = Path(args.state).absolute() if args.state else None
-    return local_run.run(state, lambda where: _options(args, where), arguments)
+    faults = _faults(args.faults)
+    return local_run.run(state, lambda where: _options(args, where), arguments, faults)
 
 
 def _say(text: str) -> None:

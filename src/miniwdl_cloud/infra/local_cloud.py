@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -110,6 +111,33 @@ class RunningLocalCloud:
         from ..aws.local import LocalSession
 
         return LocalSession(self.server.endpoint_url, self.server.region)
+
+    def go_wrong(self, plan: Mapping[str, Any]) -> None:
+        """Let it follow a fault plan from now on.
+
+        Parameters
+        ----------
+        plan
+            Of docs/testing-failures.md, as JSON has it.
+
+        Raises
+        ------
+        ConfigurationError
+            It does not answer, or does not take the plan.
+        """
+        request = urllib.request.Request(
+            f"{self.server.endpoint_url}/_local/faults", json.dumps(plan).encode(), method="POST"
+        )
+        # Loopback is reached directly, never through a proxy.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=START_TIMEOUT):
+                pass
+        except OSError as exn:
+            raise ConfigurationError(
+                f"The embedded AWS did not take the fault plan ({exn}); stop it with `miniwdl-cloud"
+                " local down` and start it again."
+            ) from exn
 
     def exports(self) -> dict[str, str]:
         """The environment that makes any AWS client, and ours, use it."""

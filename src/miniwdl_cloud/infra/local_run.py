@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,10 @@ _SUBMIT = "from miniwdl_cloud.cli.main import submit_main; submit_main()"
 
 
 def run(
-    state: Path | None, options_for: Callable[[Path], LocalOptions], arguments: Sequence[str]
+    state: Path | None,
+    options_for: Callable[[Path], LocalOptions],
+    arguments: Sequence[str],
+    faults: Mapping[str, Any] | None = None,
 ) -> int:
     """Run a workflow; logs and outputs end in ``./miniwdl_local_run/<run>/``.
 
@@ -37,6 +40,8 @@ def run(
         The options of the embedded AWS, given its state directory.
     arguments
         The WDL and further arguments of `miniwdl-aws-submit`.
+    faults
+        What is to go wrong; see docs/testing-failures.md.
 
     Returns
     -------
@@ -47,6 +52,8 @@ def run(
         was_running = local_cloud.find(directory) is not None
         try:
             running = local_cloud.up(directory, options_for(directory))
+            if faults is not None:
+                running.go_wrong(faults)
             return _submit_and_fetch(running, arguments)
         finally:
             if not was_running:
