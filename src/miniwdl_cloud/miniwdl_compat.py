@@ -34,6 +34,31 @@ def follows_stderr(container: TaskContainer, logger: logging.Logger) -> bool:
     return container.stderr_callback is not None or logger.isEnabledFor(VERBOSE_LEVEL)
 
 
+class CallIdentity:
+    """What a call of a task does on which inputs, as miniwdl's call cache knows it.
+
+    Parameters
+    ----------
+    cfg, logger, task, inputs
+        As miniwdl's task plugins get them.
+    """
+
+    def __init__(self, cfg: Any, logger: logging.Logger, task: Any, inputs: Any) -> None:
+        from WDL.runtime.cache import call_cache_key
+
+        self._cfg = cfg
+        self._logger = logger
+        self._inputs = inputs
+        self.key: str = call_cache_key(task.name, task.digest, inputs)
+
+    def inputs_are_older_than(self, path: Path) -> bool:
+        """Whether no file or directory among the inputs was changed after a file was written; the
+        log tells of one that was. Raises `OSError` if there is no such file."""
+        from WDL.runtime.cache import _check_files_coherence
+
+        return bool(_check_files_coherence(self._cfg, self._logger, str(path), self._inputs))
+
+
 class SharedPathsMixin:
     """Overrides for a TaskContainer whose container sees the shared filesystem at the same path as
     the workflow job does.

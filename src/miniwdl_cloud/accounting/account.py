@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import MiniwdlCloudError
-from ..jobs.service import QueueService
 from .adoption import Offer, Offers
 from .holder import Holder
 from .lease import Lease, LeaseRecord, filesystem_now, read_lease
 from .ledger import AccountedQueue, Ledger, Submission, read_ledger
 from .reaper import Reaped, Reaper
+from .tagged import PARENT_TAG, TaggingService
 
 logger = logging.getLogger("miniwdl-cloud.accounting")
 
@@ -76,11 +76,12 @@ class Account:
 
     def __init__(
         self,
-        service: QueueService,
+        service: TaggingService,
         options: AccountOptions,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._service = service
+        self._job_id = options.job_id
         self._sleep = sleep
         self._closing = threading.Event()
         holder = Holder.here(options.job_id, options.attempt)
@@ -96,6 +97,7 @@ class Account:
         self.queue = AccountedQueue(service, self.ledger)
         self._claimed: list[LeaseRecord] = []
         self._offers = Offers([])
+        self._tagged: set[str] = set()
         self._thread: threading.Thread | None = None
         if options.adopt:
             self._look_for_offers()
@@ -169,6 +171,32 @@ class Account:
             if len(offer.submission.tasks) > 1:
                 job_id = self._service.child_id(job_id, offer.index)
             return offer, job_id
+
+    def adopt(self, offer: Offer, job_id: str, directory: str) -> None:
+        """Take note that a task of this run, in this run directory, has an offered job now.
+
+        Raises
+        ------
+        ConfigurationError
+            The ledger cannot be written.
+        """
+        self.ledger.adopted(offer.taken_into(directory, job_id))
+
+    def mark(self, offer: Offer, job_id: str) -> None:
+        """Tag an adopted job that goes on as one of this process's."""
+        name = offer.submission.name
+        if name in self._tagged:
+            return
+        self._tagged.add(name)
+        try:
+            self._service.tag(job_id, PARENT_TAG, self._job_id or self._lease.id)
+        except MiniwdlCloudError as exn:
+            logger.warning(
+                "the adopted job %s keeps the tag of its former workflow job; do not reap by tags"
+                " alone while this run lives: %s",
+                job_id,
+                exn,
+            )
 
     def _find(self, offer: Offer) -> str | None:
         written = max((r.beat for r in self._claimed), default=0.0)

@@ -6,6 +6,7 @@ two small writes a submission, one of them synchronous, however many tasks an ar
 
     {"name": NAME, "queue": QUEUE, "tasks": [[DIRECTORY, ATTEMPT, KEY], …]}
     {"name": NAME, "id": ID}
+    {"name": NAME, "refused": true}
     {"adopted": ID, "name": NAME, "queue": QUEUE, "task": [DIRECTORY, ATTEMPT, KEY],
      "earlier": [DIRECTORY, …]}
 """
@@ -20,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, MiniwdlCloudError, Unreachable
 from ..jobs.request import Definition, JobRequest, JobSnapshot, JobState
 from ..jobs.service import QueueService
 
@@ -107,6 +108,13 @@ class Ledger:
         except ConfigurationError:
             pass
 
+    def refused(self, name: str) -> None:
+        """A request was refused: there is no job. If that cannot be written, a look will tell."""
+        try:
+            self._append({"name": name, "refused": True}, durable=False)
+        except ConfigurationError:
+            pass
+
     def adopted(self, submission: Submission) -> None:
         """A job of another process is in the care of this one now.
 
@@ -183,6 +191,8 @@ def _take(fields: Mapping[str, Any], found: dict[str, Submission]) -> None:
         found[f"adopted {job_id}"] = Submission(
             fields["name"], fields["queue"], (task,), job_id, True, tuple(fields["earlier"])
         )
+    elif "refused" in fields:
+        found.pop(fields["name"], None)
     elif "id" in fields:
         found[fields["name"]] = replace(found[fields["name"]], job_id=str(fields["id"]))
     else:
@@ -221,7 +231,15 @@ class AccountedQueue:
         if self._written.get(name) != tasks:
             self._ledger.submitting(name, requests[0].queue, tasks)
             self._written[name] = tasks
-        job_id = self._service.submit(requests, definition_handle)
+        try:
+            job_id = self._service.submit(requests, definition_handle)
+        except Unreachable:
+            # Perhaps it took effect; or it was throttled, and will be sent again.
+            raise
+        except MiniwdlCloudError:
+            del self._written[name]
+            self._ledger.refused(name)
+            raise
         self._has_id(name, job_id)
         return job_id
 

@@ -100,6 +100,19 @@ class BatchClient:
                 job for page in pages for job in page["jobSummaryList"] if job["jobName"] == name
             ]
 
+    def list_jobs_in_state(self, queue: str, status: str) -> list[dict[str, Any]]:
+        """Summaries of a queue's jobs that have a status; children of array jobs are not listed."""
+        with map_errors("looking at the jobs of a queue"):
+            pages = self._client.get_paginator("list_jobs").paginate(
+                jobQueue=queue, jobStatus=status
+            )
+            return [job for page in pages for job in page["jobSummaryList"]]
+
+    def tag_resource(self, arn: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a job, queue, definition or compute environment."""
+        with map_errors("tagging a job"):
+            self._client.tag_resource(resourceArn=arn, tags=dict(tags))
+
     def list_children(self, array_id: str, status: str) -> list[str]:
         """Ids of an array job's children that have a status; a thousand a call."""
         with map_errors("looking at an array job's children"):

@@ -11,12 +11,14 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import WDL
 from WDL.runtime.task_container import TaskContainer
 
+from ..accounting.adoption import Offer
 from ..errors import FilesystemFull, MiniwdlCloudError
 from ..filesystems.weather import retried, write_file_atomically
 from ..jobs.blocked import Blockage, diagnose
@@ -31,6 +33,7 @@ from ..miniwdl_compat import (
 from ..miniwdl_compat import log_message as _
 from ..patience import patiently
 from . import task_files, task_inputs
+from .adopting import FormerTask, IdentifiedTask
 from .config import read_settings
 from .context import BatchContext, make_context
 from .retries import Attempts
@@ -42,7 +45,7 @@ LONGEST_WAIT = 30.0
 """Seconds that a task's thread waits for news before it looks whether the dispatcher lives."""
 
 
-class _BatchTask(SharedPathsMixin, TaskContainer):  # type: ignore[misc]
+class _BatchTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: ignore[misc]
     """A task as an AWS Batch job. The registered engines are siblings that derive from this."""
 
     _efs: ClassVar[bool]
@@ -54,6 +57,9 @@ class _BatchTask(SharedPathsMixin, TaskContainer):  # type: ignore[misc]
         """Read the settings and look up what they name; see miniwdl's TaskContainer."""
         try:
             found = read_settings(cfg)
+            if found.adopt and not cfg["call_cache"].get_bool("get"):
+                logger.warning("adopting jobs needs the call cache; without it, nothing is adopted")
+                found = replace(found, adopt=False)
             with termination_flag(logger) as terminating:
                 cls._context = patiently(
                     lambda: make_context(found, cls._efs),
@@ -91,6 +97,7 @@ class _BatchTask(SharedPathsMixin, TaskContainer):  # type: ignore[misc]
         # The shared filesystem is at the same path everywhere.
         self.container_dir = self.host_dir
         self._inputs_copied = False
+        self._former: FormerTask | None = None
         self._attempts = Attempts()
         self._request: JobRequest | None = None
         self._blocked_since: float | None = None
@@ -151,10 +158,14 @@ class _BatchTask(SharedPathsMixin, TaskContainer):  # type: ignore[misc]
         self._attempts.preemptible = self.runtime_values.get("preemptible", 0)
         self._blocked_since, self._gave_up = None, None
         try:
+            adopted = self._adopt(logger)
+            if adopted is not None:
+                return adopted
+            self._write_files(logger, command)
             with ExitStack() as cleanup:
-                self._write_files(logger, command)
-                handle = self._submit(logger, terminating)
-                return self._await(logger, cleanup, handle)
+                handle = self._submit(logger)
+                snapshot = self._await(logger, cleanup, handle, follow=True)
+            return self._ended(logger, snapshot)
         except MiniwdlCloudError as exn:
             error = _runtime_error(exn)
             if isinstance(exn, FilesystemFull):
@@ -171,7 +182,7 @@ class _BatchTask(SharedPathsMixin, TaskContainer):  # type: ignore[misc]
         if not self._inputs_copied:
             task_inputs.provide(self.input_path_map, self.host_work_dir(), logger)
 
-    def _submit(self, logger: logging.Logger, terminating: Callable[[], bool]) -> JobHandle:
+    def _submit(self, logger: logging.Logger) -> JobHandle:
         settings = self._context.settings
         queue = settings.task_queue
         if settings.task_queue_fallback and self._attempts.wants_fallback:
@@ -190,12 +201,11 @@ class _BatchTask(SharedPathsMixin, TaskContainer):  # type: ignore[misc]
             settings=settings,
             user=self._user(logger),
             least_mib=self._attempts.memory_mib,
+            cache_key=self.call.key if self.call else "",
         )
         self._request = request
         logger.debug(_("submitting job", jobName=request.name, jobQueue=request.queue))
-        return self._context.dispatcher.submit(
-            request, lambda: terminating() or self._gave_up is not None
-        )
+        return self._context.dispatcher.submit(request, self._is_unwanted)
 
     def _user(self, logger: logging.Logger) -> str | None:
         if not self.cfg["task_runtime"].get_bool("as_user"):
@@ -204,10 +214,12 @@ class _BatchTask(SharedPathsMixin, TaskContainer):  # type: ignore[misc]
             logger.warning("with --as-me, the task runs as root, as miniwdl itself does")
         return f"{os.geteuid()}:{os.getegid()}"
 
-    def _await(self, logger: logging.Logger, cleanup: ExitStack, handle: JobHandle) -> int:
-        """Wait for the job's end; returns the command's exit code."""
+    def _await(
+        self, logger: logging.Logger, cleanup: ExitStack, handle: JobHandle, follow: bool
+    ) -> JobSnapshot:
+        """Wait for the job's end; ``follow`` its standard error where somebody listens."""
         poll_stderr: Callable[[], None] | None = None
-        if follows_stderr(self, logger):
+        if follow and follows_stderr(self, logger):
             poll_stderr = cleanup.enter_context(self.poll_stderr_context(logger))
         running = False
         while True:
@@ -228,7 +240,7 @@ class _BatchTask(SharedPathsMixin, TaskContainer):  # type: ignore[misc]
                 _log_change(logger, news.snapshot)
                 self._note_blockage(logger, news.snapshot)
             elif isinstance(news, Ended):
-                return self._ended(logger, news.snapshot)
+                return news.snapshot
             elif isinstance(news, Cancelled):
                 if news.error is not None:
                     logger.error(
@@ -240,23 +252,26 @@ class _BatchTask(SharedPathsMixin, TaskContainer):  # type: ignore[misc]
                     raise self._blocked(self._gave_up, news.job_id)
                 raise WDL.runtime.Terminated(quiet=not running)
             elif isinstance(news, Lost):
-                return self._ended(logger, lost(news.job_id))
+                return lost(news.job_id)
             elif isinstance(news, Refused):
                 if isinstance(news.error, MiniwdlCloudError):
                     raise news.error
                 raise WDL.Error.RuntimeError(f"the job could not be submitted: {news.error}")
 
     def _ended(self, logger: logging.Logger, snapshot: JobSnapshot) -> int:
-        _log_change(logger, snapshot)
-        detail = json.dumps(snapshot.detail, indent=2, sort_keys=True, default=str)
-        write_file_atomically(
-            detail, Path(self.host_dir) / f"awsBatchJobDetail.{snapshot.job_id}.json"
-        )
+        self._keep_detail(logger, snapshot)
         outcome = classify(snapshot, self._result(snapshot))
         if outcome.verdict is Verdict.SUCCESS:
             return outcome.exit_code or 0
         self.failure_info = outcome.more_info
         return self._failed(logger, outcome)
+
+    def _keep_detail(self, logger: logging.Logger, snapshot: JobSnapshot) -> None:
+        _log_change(logger, snapshot)
+        detail = json.dumps(snapshot.detail, indent=2, sort_keys=True, default=str)
+        write_file_atomically(
+            detail, Path(self.host_dir) / f"awsBatchJobDetail.{snapshot.job_id}.json"
+        )
 
     def _result(self, snapshot: JobSnapshot) -> TaskResult | None:
         """What the job recorded. After a failure, no other job may begin this attempt any more."""
@@ -309,6 +324,80 @@ class _BatchTask(SharedPathsMixin, TaskContainer):  # type: ignore[misc]
         self._attempts.note(outcome)
         error: Exception = WDL.runtime.Interrupted(outcome.message, more_info=self.failure_info)
         return error
+
+    # Jobs of runs that are gone
+
+    def _adopt(self, logger: logging.Logger) -> int | None:
+        """Take over what another run began, if there is any that ends well; returns the command's
+        exit code."""
+        account, call = self._context.account, self.call
+        if call is None or self.try_counter > 1 or not self._context.settings.adopt:
+            return None
+        while True:
+            taken = account.take(call.key)
+            if taken is None:
+                return None
+            offer, job_id = taken
+            former = FormerTask(offer)
+            if not former.is_current(call):
+                logger.info(_("job not adopted, its files have changed or gone", jobId=job_id))
+                continue
+            account.adopt(offer, job_id, self.host_dir)
+            code = self._adopted_code(logger, former, offer, job_id)
+            if code is None:
+                former.give_up()
+                continue
+            try:
+                former.move_to(Path(self.host_dir))
+            except OSError as exn:
+                raise WDL.Error.RuntimeError(
+                    f"the files of the adopted job {job_id} could not be moved: {exn}"
+                ) from exn
+            self._former = former
+            logger.notice(  # type: ignore[attr-defined]
+                _("adopted", jobId=job_id, former_dir=former.directories[0])
+            )
+            return code
+
+    def _adopted_code(
+        self, logger: logging.Logger, former: FormerTask, offer: Offer, job_id: str
+    ) -> int | None:
+        """The exit code of an adopted job's command once it has ended; ``None`` if not well."""
+        result = former.result()
+        if result is None or result.exit_code is None:
+            logger.notice(  # type: ignore[attr-defined]
+                _("adopting job", jobId=job_id, former_dir=former.directories[0])
+            )
+            self._context.account.mark(offer, job_id)
+            handle = self._context.dispatcher.adopt(offer.request, job_id, self._is_unwanted)
+            with ExitStack() as cleanup:
+                snapshot = self._await(logger, cleanup, handle, follow=False)
+            self._keep_detail(logger, snapshot)
+            outcome = classify(snapshot, former.result(wait=True))
+            code, message = outcome.exit_code, outcome.message
+            well = outcome.verdict is Verdict.SUCCESS
+            well = well or (outcome.verdict is Verdict.COMMAND_FAILED and code is not None)
+        else:
+            # Its record is its last act but to end.
+            code, well = result.exit_code, True
+            message = f"the command ended with exit code {code}"
+        if well and self.success_exit_code(code or 0):
+            return code or 0
+        logger.warning(_("job not adopted, the task starts anew", jobId=job_id, message=message))
+        return None
+
+    def _is_unwanted(self) -> bool:
+        return self._terminating() or self._gave_up is not None
+
+    def host_path(self, container_path: str, inputs_only: bool = False) -> str | None:
+        """The path of an output; see miniwdl's TaskContainer. An adopted job may have written
+        paths of its former run directory."""
+        if self._former is not None:
+            container_path = self._former.path_in(
+                self.host_dir, container_path, self.input_path_map
+            )
+        path: str | None = super().host_path(container_path, inputs_only)
+        return path
 
     # Jobs that cannot start
 

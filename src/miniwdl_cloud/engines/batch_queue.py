@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..accounting.tagged import OpenJob
 from ..aws.batch import ARRAY_MAX, DESCRIBE_JOBS_MAX, BatchClient
-from ..errors import MiniwdlCloudError
+from ..errors import MiniwdlCloudError, ServiceError
 from ..filesystems.weather import write_file_atomically
 from ..jobs.request import Definition, JobRequest, JobSnapshot, JobState, Resources
 from ..jobs.service import DefinitionNotVisible
@@ -56,7 +57,13 @@ class BatchQueue:
 
     def find(self, request: JobRequest) -> str | None:
         """Look the unique name up in the queue."""
-        jobs = self._batch.list_jobs(request.queue, request.name)
+        try:
+            jobs = self._batch.list_jobs(request.queue, request.name)
+        except ServiceError:
+            # Batch deletes no queue that has jobs (API reference, DeleteJobQueue).
+            if not self._batch.describe_queues([request.queue]):
+                return None
+            raise
         return str(jobs[0]["jobId"]) if jobs else None
 
     def describe(self, ids: Sequence[str]) -> Mapping[str, JobSnapshot]:
@@ -74,6 +81,36 @@ class BatchQueue:
     def terminate(self, job_id: str, reason: str) -> None:
         """TerminateJob."""
         self._batch.terminate(job_id, reason)
+
+    def open_jobs(self, queue: str) -> Sequence[OpenJob]:
+        """ListJobs in each state that is not an end, and DescribeJobs, which alone tells tags."""
+        ids = [
+            str(job["jobId"])
+            for state in JobState
+            if not state.ended
+            for job in self._batch.list_jobs_in_state(queue, state.value)
+        ]
+        # A job that changed its state in between is listed twice, or not at all.
+        described = self._batch.describe_jobs(dict.fromkeys(ids))
+        return [
+            OpenJob(
+                job_id=job_id,
+                name=job["jobName"],
+                queue=queue,
+                created=job["createdAt"] / 1000,
+                tags=dict(job.get("tags") or {}),
+                tasks=job.get("arrayProperties", {}).get("size", 1),
+            )
+            for job_id, job in described.items()
+            if not _state(job["status"]).ended
+        ]
+
+    def tag(self, job_id: str, name: str, value: str) -> None:
+        """TagResource, which does not take children of array jobs (API reference)."""
+        array_id = job_id.partition(":")[0]
+        job = self._batch.describe_jobs([array_id]).get(array_id)
+        if job is not None:
+            self._batch.tag_resource(str(job["jobArn"]), {name: value})
 
 
 def submit_request(

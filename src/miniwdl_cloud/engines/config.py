@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from .. import settings
@@ -49,7 +50,10 @@ class EngineSettings:
     container_properties: str
     job_tags: str
     boto3_retries: str
+    accounting_dir: str
+    adopt: bool
     parent_job_id: str | None
+    parent_attempt: int = 1
 
     @property
     def container_properties_dict(self) -> dict[str, Any]:
@@ -122,8 +126,15 @@ def read_settings(cfg: ConfigLoader, environ: Mapping[str, str] | None = None) -
         container_properties=_canonical(found.get(settings.CONTAINER_PROPERTIES)),
         job_tags=_canonical(found.get(settings.JOB_TAGS)),
         boto3_retries=_canonical(found.get(settings.BOTO3_RETRIES)),
+        accounting_dir=str(Path(mount) / found.get(settings.ACCOUNTING_DIR)),
+        adopt=found.get(settings.ADOPT),
         parent_job_id=environ.get("AWS_BATCH_JOB_ID"),
+        parent_attempt=_attempt(environ.get("AWS_BATCH_JOB_ATTEMPT")),
     )
+
+
+def _attempt(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() else 1
 
 
 def _canonical(value: Mapping[str, Any]) -> str:

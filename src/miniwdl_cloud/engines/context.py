@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
+from .. import __version__
+from ..accounting.account import Account, AccountOptions
 from ..aws.batch import BatchClient
 from ..aws.efs import Efs as EfsClient
 from ..aws.session import AwsSession
@@ -15,7 +18,7 @@ from ..filesystems.efs import Efs
 from ..filesystems.host_mount import HostMount
 from ..jobs.dispatcher import Dispatcher
 from ..jobs.options import DispatchOptions
-from ..jobs.registry import dispatcher_for
+from ..jobs.registry import shared
 from .batch_queue import BatchQueue
 from .config import EngineSettings
 from .event_queue import BatchEventQueue
@@ -30,6 +33,23 @@ class BatchContext:
     filesystem: SharedFilesystem
     limits: Limits
     dispatcher: Dispatcher
+    account: Account
+
+
+@dataclass(frozen=True)
+class _Operation:
+    """A dispatcher and its account; the registry keeps it."""
+
+    dispatcher: Dispatcher
+    account: Account
+
+    @property
+    def closed(self) -> bool:
+        return self.dispatcher.closed
+
+    def close(self) -> None:
+        self.dispatcher.close()
+        self.account.close()
 
 
 def efs_filesystem(session: AwsSession, settings: EngineSettings) -> Efs:
@@ -78,10 +98,23 @@ def make_context(settings: EngineSettings, efs: bool) -> BatchContext:
         settings.submit_period_s,
         settings.array_jobs_min,
         settings.event_queue,
+        settings.accounting_dir,
+        settings.adopt,
     )
 
-    def make() -> Dispatcher:
-        queue = BatchQueue(batch, BatchClient(session, retrying=False))
+    def make() -> _Operation:
+        account = Account(
+            BatchQueue(batch, BatchClient(session, retrying=False)),
+            AccountOptions(
+                base=Path(settings.accounting_dir),
+                service=f"aws-batch/{session.region}",
+                queues=tuple(q for q in (settings.task_queue, settings.task_queue_fallback) if q),
+                job_id=settings.parent_job_id,
+                attempt=settings.parent_attempt,
+                adopt=settings.adopt,
+                version=__version__,
+            ),
+        )
         options = DispatchOptions(
             describe_period=settings.describe_period_s,
             submit_period=settings.submit_period_s,
@@ -90,11 +123,9 @@ def make_context(settings: EngineSettings, efs: bool) -> BatchContext:
         events = None
         if settings.event_queue:
             events = BatchEventQueue(SqsQueue(session, settings.event_queue))
-        return Dispatcher(queue, options, events=events).start()
+        return _Operation(Dispatcher(account.queue, options, events=events).start(), account)
 
-    return BatchContext(
-        settings=settings,
-        filesystem=filesystem,
-        limits=queue_limits(session, batch, settings.task_queue),
-        dispatcher=dispatcher_for(key, make),
-    )
+    # Before there is a lease: this is what fails where the settings are wrong.
+    limits = queue_limits(session, batch, settings.task_queue)
+    operation = shared(key, make)
+    return BatchContext(settings, filesystem, limits, operation.dispatcher, operation.account)

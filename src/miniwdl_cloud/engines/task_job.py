@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
+from ..accounting.tagged import PARENT_TAG
 from ..errors import ConfigurationError
 from ..filesystems.base import SharedFilesystem
 from ..jobs.request import ArrayItem, Definition, JobRequest, Resources
@@ -96,7 +97,7 @@ def environment_of(shell: str, settings: EngineSettings) -> tuple[tuple[str, str
     return tuple(pairs.items())
 
 
-def item_of(task_dir: str, attempt: int) -> ArrayItem:
+def item_of(task_dir: str, attempt: int, cache_key: str = "") -> ArrayItem:
     """What the task script needs to know of this task alone.
 
     As a line of an array's manifest: run directory and attempt, a tab between them.
@@ -106,6 +107,8 @@ def item_of(task_dir: str, attempt: int) -> ArrayItem:
         directory=task_dir,
         line=f"{task_dir}\t{suffix}",
         environment=(("MINIWDL_CLOUD_TASK_DIR", task_dir), ("MINIWDL_CLOUD_TRY", suffix)),
+        attempt=attempt,
+        cache_key=cache_key,
     )
 
 
@@ -113,7 +116,7 @@ def tags_of(settings: EngineSettings) -> tuple[tuple[str, str], ...]:
     """Tags of a task job: the user's, and which workflow job submitted it."""
     tags = settings.job_tags_dict
     if settings.parent_job_id:
-        tags["AWS_BATCH_PARENT_JOB_ID"] = settings.parent_job_id
+        tags[PARENT_TAG] = settings.parent_job_id
     return tuple(tags.items())
 
 
@@ -144,6 +147,7 @@ def request_of(
     settings: EngineSettings,
     user: str | None,
     least_mib: int = MIN_MEMORY_MIB,
+    cache_key: str = "",
 ) -> JobRequest:
     """The whole request of one attempt of a task."""
     return JobRequest(
@@ -154,7 +158,7 @@ def request_of(
         environment=environment_of(shell, settings),
         timeout_s=settings.job_timeout_s,
         tags=tags_of(settings),
-        item=item_of(task_dir, attempt),
+        item=item_of(task_dir, attempt, cache_key),
         # A manifest has a line a task, and a tab within it.
         may_coalesce=not any(c in task_dir for c in "\t\n"),
     )

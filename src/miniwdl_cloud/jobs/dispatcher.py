@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 from ..errors import Unreachable
-from .handle import Cancelled, JobHandle, Refused
+from .handle import Cancelled, JobHandle, Refused, Submitted
 from .options import DispatchOptions
 from .push import VERDICT_WITHIN, Arrivals, EventSource, JobEvent, Listener
 from .request import JobRequest
@@ -100,6 +100,22 @@ class Dispatcher:
         self._inbox.put(lambda: self._enter(job))
         return job.handle
 
+    def adopt(self, request: JobRequest, job_id: str, cancelled: Callable[[], bool]) -> JobHandle:
+        """Watch a job that another process submitted, as if it had been submitted here.
+
+        Parameters
+        ----------
+        request
+            What it was submitted with; its name and queue are enough.
+        job_id
+            Its id; of an array job's child, the child's.
+        cancelled
+            As of `submit`.
+        """
+        job = Job(request, cancelled, JobHandle(), job_id)
+        self._inbox.put(lambda: self._adopted(job))
+        return job.handle
+
     @property
     def closed(self) -> bool:
         """Whether it was closed, or its thread died."""
@@ -179,6 +195,14 @@ class Dispatcher:
         if self._arrivals:
             self._arrivals.expect(job.request.name)
         self._submitter.enter(job)
+
+    def _adopted(self, job: Job) -> None:
+        unit = job.unit = Unit([job], job.job_id, self._clock())
+        self._jobs.add(job)
+        if self._arrivals:
+            self._arrivals.expect(job.request.name)
+        job.handle.tell(Submitted(job.job_id or ""))
+        self._watcher.watch(unit, at_once=True)
 
     def _submitted(self, unit: Unit) -> None:
         unwanted = [job for job in unit.open_jobs if job.cancelling]

@@ -1,4 +1,4 @@
-"""The dispatchers of a process."""
+"""What the tasks of a process share."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def _empty() -> Iterator[None]:
 
 def test_equal_settings_share_a_dispatcher() -> None:
     """Every task of a process finds the same one; other settings have another."""
-    one = registry.dispatcher_for(("us-east-1", 1), Fake)  # type: ignore[arg-type]
-    assert registry.dispatcher_for(("us-east-1", 1), Fake) is one  # type: ignore[arg-type]
-    assert registry.dispatcher_for(("us-east-1", 2), Fake) is not one  # type: ignore[arg-type]
+    one = registry.shared(("us-east-1", 1), Fake)
+    assert registry.shared(("us-east-1", 1), Fake) is one
+    assert registry.shared(("us-east-1", 2), Fake) is not one
 
 
 def test_a_closed_dispatcher_is_replaced() -> None:
     """After one was closed, or died, the next task gets a new one."""
-    one = registry.dispatcher_for("key", Fake)  # type: ignore[arg-type]
+    one = registry.shared("key", Fake)
     one.close()
-    assert registry.dispatcher_for("key", Fake) is not one  # type: ignore[arg-type]
+    assert registry.shared("key", Fake) is not one
 
 
 def test_all_can_be_closed() -> None:
     """close_all closes each."""
-    one = registry.dispatcher_for("key", Fake)  # type: ignore[arg-type]
+    one = registry.shared("key", Fake)
     registry.close_all()
     assert one.closed
