@@ -353,7 +353,7 @@ class Scheduler:
             on_exit(ContainerExit(None, None))
             return
         try:
-            spec = make_spec(job, attempt, self._around)
+            spec = self._faults.mounted(make_spec(job, attempt, self._around), *facts)
             handle = self._executor.start(spec, on_started, on_log, on_exit)
         except LaunchError as exn:
             on_exit(ContainerExit(None, str(exn)))

@@ -9,6 +9,7 @@ from typing import Any
 from .. import sqs
 from ..errors import ApiError, client_error
 from ..executors.base import Executor
+from ..executors.process import ProcessExecutor
 from ..faults.injector import FaultInjector
 from ..faults.jobs import JobFaults
 from .base import Params
@@ -53,7 +54,7 @@ class BatchService(JobOperations):
             self._logs,
             self._events,
             around,
-            JobFaults(faults or FaultInjector()),
+            JobFaults(faults or FaultInjector(), isinstance(executor, ProcessExecutor)),
             stop_grace_s,
         )
 

@@ -177,3 +177,13 @@ CANCELED: Mapping[str, str] = {
     spelling: f"Canceled by JobStateTimeLimit action due to reason: {text.partition(' - ')[0]}"
     for spelling, text in BLOCKED.items()
 }
+
+# What ECS's RunTask says of a task that it does not place: ECS developer guide, "API failure
+# reasons"; dask-cloudprovider#56, copilot-cli#3064.
+NOT_PLACED: Mapping[str, str] = {
+    "capacity": "Capacity is unavailable at this time. Please try again later or in a different"
+    " availability zone",
+    "limit": "You've reached the limit on the number of tasks you can run concurrently",
+    "resource": "RESOURCE:MEMORY",
+    "missing": "MISSING",
+}

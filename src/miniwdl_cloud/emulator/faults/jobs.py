@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..executors.base import ContainerSpec
 from .endings import BLOCKED, CANCELED, ENDINGS, Ending
+from .filesystem import disturbed
 from .injector import FaultInjector
 
 CANCELED_AFTER_S = 1.0
@@ -57,10 +59,13 @@ class JobFaults:
     ----------
     injector
         Holds the plan.
+    here
+        Whether jobs are processes of this machine, to which something else can be mounted.
     """
 
-    def __init__(self, injector: FaultInjector) -> None:
+    def __init__(self, injector: FaultInjector, here: bool = False) -> None:
         self._injector = injector
+        self._here = here
 
     def hold(self, name: str, queue: str, attempt: int) -> Hold | None:
         """Whether a job that became RUNNABLE stays so."""
@@ -87,6 +92,15 @@ class JobFaults:
         }
         ending = dataclasses.replace(ENDINGS[rule.fault].spelled(rule.spelling), **given)
         return PlannedEnding(ending, lambda: self._injector.missed(chosen))
+
+    def mounted(self, spec: ContainerSpec, name: str, queue: str, attempt: int) -> ContainerSpec:
+        """What an attempt runs, once its shared filesystem is as the plan wants it."""
+        if not (self._here and spec.mounts and spec.command):
+            return spec
+        fault = self._injector.choose("mounted", _facts(name, queue, attempt))
+        if fault is None:
+            return spec
+        return disturbed(spec, fault.rule.spelling, fault.rule.seconds)
 
     def log_delay_s(self, name: str, queue: str, attempt: int) -> float:
         """Seconds by which an attempt's log is late; infinite for a log that never comes."""

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UsageError
-from .endings import BLOCKED, CANCELED, ENDINGS, STAGES
+from .endings import BLOCKED, CANCELED, ENDINGS, NOT_PLACED, STAGES
+from .filesystem import SPELLINGS
 from .wire import THROTTLING
 
 _JOB = frozenset({"name", "queue", "attempt"})
@@ -60,6 +61,8 @@ KINDS: Mapping[str, Kind] = {
     "stale": Kind("described", frozenset({"name", "queue"}), frozenset({"seconds"})),
     "blocked": Kind("runnable", _JOB, frozenset({"seconds"}), tuple(BLOCKED)),
     "canceled": Kind("runnable", _JOB, frozenset({"seconds"}), tuple(CANCELED)),
+    "not_placed": Kind("placed", frozenset({"name", "queue"}), spellings=tuple(NOT_PLACED)),
+    "filesystem": Kind("mounted", _JOB, frozenset({"seconds"}), SPELLINGS),
     "logs_missing": Kind("logging", _JOB),
     "logs_late": Kind("logging", _JOB, frozenset({"seconds"})),
     **{
