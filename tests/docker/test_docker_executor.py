@@ -25,6 +25,24 @@ def test_exit_code_and_both_streams(containers: Containers) -> None:
     assert sorted(lines) == ["err", "out", "unended"]
 
 
+def test_entry_point_is_replaced(engine: docker.DockerClient, containers: Containers) -> None:
+    """An entry point that is given runs in place of the image's own."""
+    changed = {"Entrypoint": ["/bin/echo", "image"]}
+    made = engine.containers.create(BASE_IMAGE)
+    tag = f"entry-point-{uuid.uuid4().hex[:8]}"
+    try:
+        made.commit("miniwdl-cloud-test", tag, conf=changed)
+    finally:
+        made.remove()
+    image = f"miniwdl-cloud-test:{tag}"
+    try:
+        assert containers.run("one", image=image)[1] == ["image one"]
+        _, lines = containers.run("-c", "echo $0", image=image, entry_point=("/bin/bash",))
+        assert lines == ["/bin/bash"]
+    finally:
+        engine.images.remove(image)
+
+
 def test_lines_come_while_it_runs(containers: Containers, tmp_path: Path) -> None:
     """A line is reported while the command still runs."""
     running = containers.start(

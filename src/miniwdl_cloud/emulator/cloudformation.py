@@ -23,29 +23,33 @@ from .errors import ApiError
 
 if TYPE_CHECKING:
     from .batch.service import BatchService
+    from .ecs.service import EcsService
 
 logger = logging.getLogger(__name__)
 
 
-def install(batch: BatchService) -> None:
-    """Let moto's CloudFormation deploy the shipped templates, Batch resources into our Batch.
+def install(batch: BatchService, ecs: EcsService) -> None:
+    """Let moto's CloudFormation deploy the shipped templates, Batch and ECS resources into ours.
 
-    Installing again replaces the Batch service; all else stays as it is.
+    Installing again replaces the two services; all else stays as it is.
 
     Parameters
     ----------
     batch
         Where compute environments, queues, definitions and scheduling policies are made.
+    ecs
+        Where clusters are made.
     """
     from moto.cloudformation import models as stacks
     from moto.cloudformation import parsing, responses
 
-    from . import cloudformation_events, cloudformation_moto
+    from . import cloudformation_ecs, cloudformation_events, cloudformation_moto
 
     models: dict[str, Any] = {
         **cloudformation_moto.MODELS,
         **cloudformation_events.MODELS,
         **cloudformation_batch.models(batch),
+        **cloudformation_ecs.models(ecs),
     }
     for resource_type, model in models.items():
         parsing.get_model_map()[resource_type] = model
@@ -124,9 +128,13 @@ def _check_before(load: Callable[..., Any], resources: Any, *args: Any, **kwargs
     unknown ones: before anything is made."""
     from moto.cloudformation.exceptions import ValidationError
 
-    from . import cloudformation_events, cloudformation_moto
+    from . import cloudformation_ecs, cloudformation_events, cloudformation_moto
 
-    all_carried = {**cloudformation_moto.CARRIED, **cloudformation_events.CARRIED}
+    all_carried = {
+        **cloudformation_moto.CARRIED,
+        **cloudformation_events.CARRIED,
+        **cloudformation_ecs.CARRIED,
+    }
     template = args[0] if args else resources._template
     unknown = sorted(
         {

@@ -62,7 +62,8 @@ class Control:
     on_stop
         Called by ``POST /_local/stop``; must return at once.
     interrupt
-        Called by ``POST /_local/interrupt`` with the ``jobId`` of the request.
+        Called by ``POST /_local/interrupt`` with the ``jobId`` of the request: a Batch job's, or an
+        ECS task's ARN.
     faults
         ``POST /_local/faults`` gives it another plan, ``DELETE`` none; ``GET`` shows it.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 
 class ApiError(Exception):
@@ -16,13 +17,22 @@ class ApiError(Exception):
         Its text.
     status
         HTTP status.
+    resource_ids
+        ARNs that the error tells of, where its shape has them.
     """
 
-    def __init__(self, code: str, message: str, status: int = 400) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        status: int = 400,
+        resource_ids: Sequence[str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.status = status
+        self.resource_ids = resource_ids
 
 
 def client_error(text: str) -> ApiError:

@@ -48,7 +48,7 @@ def check_tags(tags: Mapping[str, str]) -> None:
             raise client_error(f"Value of tag {key} must be at most 256 characters long.")
         if key.lower().startswith("aws:"):
             raise client_error("Tag keys starting with aws: are reserved for system use.")
-        if not _is_tag_text(key) or not _is_tag_text(value):
+        if not is_tag_text(key) or not is_tag_text(value):
             raise client_error(f"Tag {key} has characters that are not allowed in tags.")
 
 
@@ -253,5 +253,6 @@ def compact_json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-def _is_tag_text(text: str) -> bool:
+def is_tag_text(text: str) -> bool:
+    """Whether a text has only characters that tags may have."""
     return all(c in TAG_PUNCTUATION or unicodedata.category(c)[0] in "LZN" for c in text)

@@ -1,4 +1,4 @@
-"""The embedded AWS: moto's services and our Batch on one loopback port."""
+"""The embedded AWS: moto's services, and our Batch, ECS and FSx, on one loopback port."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ from typing import Any, TypeVar
 
 from ..errors import ConfigurationError, UsageError
 from . import cloudformation
-from .batch.http import BatchHttp, RateLimit
+from .batch.http import BatchHttp
 from .batch.launch import Surroundings
 from .batch.service import BatchService
 from .calls import OperationNames, application, caller
 from .control import PREFIX, CallCounts, Control
+from .ecs.consistency import EcsConsistency
+from .ecs.http import EcsHttp
+from .ecs.metadata import PREFIX as METADATA_PREFIX
+from .ecs.metadata import Metadata
+from .ecs.service import EcsService
 from .efs import EfsDirectories
 from .executors.base import Executor
 from .executors.process import ProcessExecutor
@@ -28,6 +33,7 @@ from .faults.injector import FaultInjector
 from .faults.plan import FaultPlan
 from .fsx.http import FsxHttp
 from .fsx.service import FsxService
+from .rates import RateLimit
 from .state import ServerState, StateDirectory
 from .wsgi import LoopbackServer
 
@@ -53,7 +59,8 @@ class LocalCloud:
     region
         The one Region that it has Batch in.
     calls_per_second
-        Batch calls a second above which it answers TooManyRequestsException; `None` for no limit.
+        Calls a second of Batch, and as many of ECS, above which they ask to slow down; `None` for
+        no limit. ECS's own limits on RunTask hold in any case.
     images
         Directories with the commands of container images, by image name, for the process executor.
     stop_grace_s
@@ -95,11 +102,12 @@ class LocalCloud:
         self.stop_requested = threading.Event()
         self._images = dict(images or {})
         self._port = port
-        self._rate = RateLimit(calls_per_second)
+        self._calls_per_second = calls_per_second
         self._stop_grace_s = stop_grace_s
         self._directory: StateDirectory | None = None
         self._server: LoopbackServer | None = None
         self._batch: BatchService | None = None
+        self._ecs: EcsService | None = None
         self._fsx: FsxService | None = None
         self._executor: Executor | None = None
         self._started_at = time.time()
@@ -113,6 +121,11 @@ class LocalCloud:
     def batch(self) -> BatchService:
         """The Batch service, once started."""
         return _running(self._batch)
+
+    @property
+    def ecs(self) -> EcsService:
+        """The ECS service, once started."""
+        return _running(self._ecs)
 
     @property
     def fsx(self) -> FsxService:
@@ -151,16 +164,24 @@ class LocalCloud:
         around = Surroundings(self.region, server.url, efs.resolve)
         self._batch = BatchService(self._executor, around, self._stop_grace_s, self.faults)
         self._batch.start()
-        cloudformation.install(self._batch)
+        self._ecs = EcsService(self._executor, around, self._stop_grace_s, self.faults)
+        self._ecs.start()
+        cloudformation.install(self._batch, self._ecs)
         self._fsx = FsxService(self.region, self.filesystem, self.state / "fsx")
         self._fsx_http = FsxHttp(self._fsx)
         self._moto = moto
-        self._batch_http = BatchHttp(self._batch, self._rate, ConsistencyFaults(self.faults))
+        self._batch_http = BatchHttp(
+            self._batch, RateLimit(self._calls_per_second), ConsistencyFaults(self.faults)
+        )
+        self._ecs_http = EcsHttp(
+            self._ecs, RateLimit(self._calls_per_second), EcsConsistency(self.faults)
+        )
+        self._metadata = Metadata(self._ecs)
         self._control = Control(
             self.calls,
             self._health,
             self.stop_requested.set,
-            self._batch.interrupt_job,
+            self._interrupt,
             self.faults,
         )
         threading.Thread(
@@ -185,6 +206,9 @@ class LocalCloud:
         if self._batch is not None:
             self._batch.close()
             self._batch = None
+        if self._ecs is not None:
+            self._ecs.close()
+            self._ecs = None
         if self._fsx is not None:
             self._fsx.close()
             self._fsx = None
@@ -214,6 +238,13 @@ class LocalCloud:
         executor: Executor = DockerExecutor(owner=str(self.state))
         return executor
 
+    def _interrupt(self, name: str) -> None:
+        """Interrupt a Batch job by its id, or an ECS task by its ARN."""
+        if ":task/" in name:
+            self.ecs.interrupt_task(name)
+        else:
+            self.batch.interrupt_job(name)
+
     def _health(self) -> Mapping[str, Any]:
         return {
             "pid": os.getpid(),
@@ -228,6 +259,8 @@ class LocalCloud:
     ) -> Iterable[bytes]:
         if environ["PATH_INFO"].startswith(PREFIX):
             return self._control(environ, start_response)
+        if environ["PATH_INFO"].startswith(METADATA_PREFIX):
+            return self._metadata(environ, start_response)
         called = caller(environ)
         if called is not None:
             service, region = called
@@ -246,6 +279,8 @@ class LocalCloud:
     ) -> Iterable[bytes]:
         if service == "batch":
             return self._batch_http.answer(region, environ, start_response)
+        if service == "ecs":
+            return self._ecs_http.answer(region, environ, start_response)
         if service == "fsx":
             return self._fsx_http.answer(region, environ, start_response)
         answer: Iterable[bytes] = self._moto(environ, start_response)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
-import time
 import urllib.parse
 import uuid
 from collections.abc import Callable, Iterable
@@ -13,41 +11,13 @@ from typing import Any
 
 from ..errors import ApiError, too_many_requests
 from ..faults.consistency import ConsistencyFaults
+from ..rates import RateLimit
 from .service import BatchService
 
 logger = logging.getLogger(__name__)
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
-
-
-class RateLimit:
-    """A token bucket over all Batch calls.
-
-    Parameters
-    ----------
-    per_second
-        Tokens a second, and the size of the bucket; `None` for no limit.
-    """
-
-    def __init__(self, per_second: float | None) -> None:
-        self._rate = per_second
-        self._tokens = max(1.0, per_second or 0.0)
-        self._last = time.monotonic()
-        self._lock = threading.Lock()
-
-    def take(self) -> bool:
-        """Whether a call may go through now."""
-        if self._rate is None:
-            return True
-        with self._lock:
-            now = time.monotonic()
-            self._tokens = min(max(1.0, self._rate), self._tokens + (now - self._last) * self._rate)
-            self._last = now
-            if self._tokens < 1.0:
-                return False
-            self._tokens -= 1.0
-            return True
 
 
 class BatchHttp:

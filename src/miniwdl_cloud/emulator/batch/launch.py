@@ -49,11 +49,11 @@ def make_spec(job: Job, attempt: Attempt, around: Surroundings) -> ContainerSpec
         image=container["image"],
         command=tuple(substitute(container.get("command", []), job.parameters)),
         environment={
-            **_emulator_environment(around),
+            **emulator_environment(around),
             **{e["name"]: e["value"] for e in container.get("environment", [])},
             **_batch_environment(job, attempt),
         },
-        mounts=tuple(_mounts(container, around)),
+        mounts=tuple(mounts_of(container, container.get("volumes", []), around)),
         vcpus=job.vcpus,
         memory_mib=job.memory_mib,
         gpus=job.gpus,
@@ -100,7 +100,7 @@ def _batch_environment(job: Job, attempt: Attempt) -> dict[str, str]:
     return variables
 
 
-def _emulator_environment(around: Surroundings) -> dict[str, str]:
+def emulator_environment(around: Surroundings) -> dict[str, str]:
     """Variables by which AWS clients in the container find the emulator; the keys stand for the
     job role's."""
     return {
@@ -113,8 +113,17 @@ def _emulator_environment(around: Surroundings) -> dict[str, str]:
     }
 
 
-def _mounts(container: dict[str, Any], around: Surroundings) -> list[Mount]:
-    volumes = {volume["name"]: volume for volume in container.get("volumes", [])}
+def mounts_of(
+    container: dict[str, Any], given: list[dict[str, Any]], around: Surroundings
+) -> list[Mount]:
+    """What a container mounts of the volumes that are given.
+
+    Raises
+    ------
+    LaunchError
+        A volume cannot be had.
+    """
+    volumes = {volume["name"]: volume for volume in given}
     return [
         Mount(
             source=_directory(volumes[mount["sourceVolume"]], around),

@@ -20,7 +20,7 @@ class LogWriter:
     Parameters
     ----------
     region
-        Region of the log group.
+        Region of the log groups.
     period_s
         Seconds between two batches.
     """
@@ -28,7 +28,7 @@ class LogWriter:
     def __init__(self, region: str, period_s: float = 0.2) -> None:
         self._backend: Any = logs_backends[ACCOUNT_ID][region]
         self._period_s = period_s
-        self._waiting: dict[str, list[dict[str, Any]]] = {}
+        self._waiting: dict[tuple[str, str], list[dict[str, Any]]] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="emulator-logs", daemon=True)
@@ -43,29 +43,33 @@ class LogWriter:
         self._thread.join(timeout=10)
         self.flush()
 
-    def open_stream(self, stream: str) -> None:
+    def has_group(self, group: str) -> bool:
+        """Whether there is a log group of this name."""
+        return group in self._backend.groups
+
+    def open_stream(self, stream: str, group: str = LOG_GROUP) -> None:
         """Make a log stream, and its group if it is missing."""
         with self._lock:
-            self._backend.ensure_log_group(LOG_GROUP)
-            self._backend.ensure_log_stream(LOG_GROUP, stream)
+            self._backend.ensure_log_group(group)
+            self._backend.ensure_log_stream(group, stream)
 
-    def put(self, stream: str, line: str) -> None:
+    def put(self, stream: str, line: str, group: str = LOG_GROUP) -> None:
         """Take one line. CloudWatch Logs has no empty events, so an empty line is dropped."""
         if line:
             with self._lock:
-                events = self._waiting.setdefault(stream, [])
+                events = self._waiting.setdefault((group, stream), [])
                 events.append({"timestamp": now_ms(), "message": line})
 
     def flush(self) -> None:
         """Write everything that waits."""
         with self._lock:
             waiting, self._waiting = self._waiting, {}
-            for stream, events in waiting.items():
+            for (group, stream), events in waiting.items():
                 # A clock that steps back would make moto refuse the batch.
                 events.sort(key=lambda event: int(event["timestamp"]))
-                self._backend.ensure_log_group(LOG_GROUP)
-                self._backend.ensure_log_stream(LOG_GROUP, stream)
-                self._backend.put_log_events(LOG_GROUP, stream, events)
+                self._backend.ensure_log_group(group)
+                self._backend.ensure_log_stream(group, stream)
+                self._backend.put_log_events(group, stream, events)
 
     def _run(self) -> None:
         while not self._closed.wait(self._period_s):

@@ -41,6 +41,8 @@ class ContainerSpec:
         Number of GPUs.
     privileged, user, read_only_root
         As in the job definition.
+    entry_point
+        Replaces the image's own, where it is given.
     """
 
     name: str
@@ -54,6 +56,7 @@ class ContainerSpec:
     privileged: bool = False
     user: str | None = None
     read_only_root: bool = False
+    entry_point: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -148,9 +148,10 @@ class DockerExecutor:
             log_config=docker.types.LogConfig(type="none"),
         )
         # Batch's containerProperties have no entry point: an image's own ENTRYPOINT runs, with the
-        # command as its arguments.
+        # command as its arguments. An ECS container definition can replace it.
         created = self.api.create_container(
             image=spec.image,
+            entrypoint=list(spec.entry_point) if spec.entry_point else None,
             command=list(spec.command) or None,
             environment=dict(spec.environment),
             user=spec.user,

@@ -149,7 +149,7 @@ class ProcessExecutor:
         working.mkdir()
         try:
             popen = subprocess.Popen(
-                spec.command,
+                _arguments(spec),
                 cwd=working,
                 env=self._environment(spec, temporary),
                 stdin=subprocess.DEVNULL,
@@ -211,7 +211,7 @@ class ProcessExecutor:
                     f"the process executor cannot mount {mount.source} at {mount.target}: start the"
                     f" embedded AWS with --filesystem {mount.target}, or with --executor docker."
                 )
-        if not spec.command:
+        if not _arguments(spec):
             return "the process executor has no images, so the job needs a command."
         return None
 
@@ -326,6 +326,10 @@ class ProcessExecutor:
         process.on_exit(ContainerExit(128 - status if status < 0 else status))
 
 
+def _arguments(spec: ContainerSpec) -> tuple[str, ...]:
+    return (*(spec.entry_point or ()), *spec.command)
+
+
 def _is_there(mount: Mount) -> bool:
     return os.path.realpath(mount.target) == os.path.realpath(mount.source)
 
@@ -336,7 +340,7 @@ def _why_not_started(spec: ContainerSpec, exn: Exception) -> str:
         text = "executable file not found in $PATH"
     else:
         text = (getattr(exn, "strerror", None) or str(exn)).lower()
-    return f'CannotStartContainerError: exec: "{spec.command[0]}": {text}: unknown'
+    return f'CannotStartContainerError: exec: "{_arguments(spec)[0]}": {text}: unknown'
 
 
 def _has_ended(process: _Process) -> bool:
