@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import MiniwdlCloudError
+from ..jobs.request import JobRequest
 from .adoption import Offer, Offers
 from .holder import Holder
 from .lease import Lease, LeaseRecord, filesystem_now, read_lease
-from .ledger import AccountedQueue, Ledger, Submission, read_ledger
+from .ledger import AccountedQueue, Ledger, Submission, Task, read_ledger
 from .reaper import Reaped, Reaper
 from .tagged import PARENT_TAG, TaggingService
 
@@ -181,6 +182,19 @@ class Account:
             The ledger cannot be written.
         """
         self.ledger.adopted(offer.taken_into(directory, job_id))
+
+    def follow(self, request: JobRequest, job_id: str) -> None:
+        """Take note of a second job of this process for the same request; see
+        `engines.task_files.close_attempt`.
+
+        Raises
+        ------
+        ConfigurationError
+            The ledger cannot be written.
+        """
+        item = request.item
+        task = Task(item.directory, item.attempt, item.cache_key)
+        self.ledger.adopted(Submission(request.name, request.queue, (task,), job_id, True))
 
     def mark(self, offer: Offer, job_id: str) -> None:
         """Tag an adopted job that goes on as one of this process's."""

@@ -239,8 +239,14 @@ class _BatchTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
                     cleanup.enter_context(self.task_running_context())
                 _log_change(logger, news.snapshot)
                 self._note_blockage(logger, news.snapshot)
-            elif isinstance(news, Ended):
-                return news.snapshot
+            elif isinstance(news, (Ended, Lost)):
+                snapshot = news.snapshot if isinstance(news, Ended) else lost(news.job_id)
+                other = (
+                    self._other_job(snapshot.job_id) if follow and _went_wrong(snapshot) else None
+                )
+                if other is None:
+                    return snapshot
+                handle = self._follow(logger, other)
             elif isinstance(news, Cancelled):
                 if news.error is not None:
                     logger.error(
@@ -248,15 +254,38 @@ class _BatchTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
                     )
                 elif news.job_id is not None:
                     logger.info(_("job terminated", jobId=news.job_id))
+                other = self._other_job(news.job_id) if follow else None
+                if other is not None:
+                    # It is not wanted either.
+                    handle = self._follow(logger, other)
+                    continue
                 if self._gave_up is not None and not self._terminating():
                     raise self._blocked(self._gave_up, news.job_id)
                 raise WDL.runtime.Terminated(quiet=not running)
-            elif isinstance(news, Lost):
-                return lost(news.job_id)
             elif isinstance(news, Refused):
                 if isinstance(news.error, MiniwdlCloudError):
                     raise news.error
                 raise WDL.Error.RuntimeError(f"the job could not be submitted: {news.error}")
+
+    def _other_job(self, job_id: str | None) -> str | None:
+        """The job that has this attempt in place of one that is over; if there is none, no other
+        will have it from now on. See `task_files.close_attempt`."""
+        try:
+            claim = task_files.close_attempt(Path(self.host_dir), self.try_counter)
+        except (OSError, FilesystemFull):
+            # Whoever needs the filesystem next will say so.
+            return None
+        if claim == task_files.CLOSED or task_files.holds(job_id or "", claim):
+            return None
+        return claim
+
+    def _follow(self, logger: logging.Logger, job_id: str) -> JobHandle:
+        logger.notice(  # type: ignore[attr-defined]
+            _("another job, of a submission whose answer was lost, has the task", jobId=job_id)
+        )
+        assert self._request is not None
+        self._context.account.follow(self._request, job_id)
+        return self._context.dispatcher.adopt(self._request, job_id, self._is_unwanted)
 
     def _ended(self, logger: logging.Logger, snapshot: JobSnapshot) -> int:
         self._keep_detail(logger, snapshot)
@@ -276,7 +305,7 @@ class _BatchTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
     def _result(self, snapshot: JobSnapshot) -> TaskResult | None:
         """What the job recorded. After a failure, no other job may begin this attempt any more."""
         task_dir = Path(self.host_dir)
-        if snapshot.state is not JobState.SUCCEEDED:
+        if _went_wrong(snapshot):
             claim = task_files.close_attempt(task_dir, self.try_counter)
             if claim == task_files.CLOSED:
                 return None
@@ -447,6 +476,10 @@ class BatchJobHostMount(_BatchTask):
     """`aws_batch_job_no_efs`: Batch jobs that share whatever their instances mount."""
 
     _efs = False
+
+
+def _went_wrong(snapshot: JobSnapshot) -> bool:
+    return snapshot.state is not JobState.SUCCEEDED
 
 
 def _log_change(logger: logging.Logger, snapshot: JobSnapshot) -> None:

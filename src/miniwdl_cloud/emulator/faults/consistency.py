@@ -60,13 +60,15 @@ class ConsistencyFaults:
         elif operation == "DescribeJobs":
             return {**answer, "jobs": list(self._described(answer["jobs"]))}
         elif operation == "ListJobs":
-            listed = [j for j in answer["jobSummaryList"] if not self._hides(self._unlisted, j)]
+            listed = [
+                j for j in answer["jobSummaryList"] if not self._hides("listed", self._unlisted, j)
+            ]
             return {**answer, "jobSummaryList": listed}
         elif operation == "DescribeJobDefinitions":
             known = [
                 d
                 for d in answer["jobDefinitions"]
-                if not self._is_hidden(self._unknown, d["jobDefinitionArn"])
+                if not self._is_hidden("registered", self._unknown, d["jobDefinitionArn"])
             ]
             return {**answer, "jobDefinitions": known}
         return answer
@@ -76,7 +78,7 @@ class ConsistencyFaults:
             unknown = list(self._unknown)
         for arn in unknown:
             named = definition in (arn, arn.rpartition("/")[2])
-            if named and self._is_hidden(self._unknown, arn):
+            if named and self._is_hidden("registered", self._unknown, arn):
                 error = client_error(f"JobDefinition {definition} not found.")
                 raise ApiError(error.code, error.message, 404)
 
@@ -95,7 +97,7 @@ class ConsistencyFaults:
             fault = self._injector.choose("described", facts)
             seconds = fault.rule.seconds if fault is not None else 0.0
             shown = self._as_of(job, DEFAULT_S if seconds is None else seconds)
-            if not self._hides(self._omitted, job):
+            if not self._hides("submitted", self._omitted, job):
                 yield shown
 
     def _as_of(self, job: Params, age_s: float) -> Params:
@@ -118,9 +120,12 @@ class ConsistencyFaults:
             with self._lock:
                 hidden[name] = self._clock() + (DEFAULT_S if seconds is None else seconds)
 
-    def _hides(self, hidden: dict[str, float], job: Params) -> bool:
-        return self._is_hidden(hidden, re.sub(r":\d+$", "", str(job["jobId"])))
+    def _hides(self, moment: str, hidden: dict[str, float], job: Params) -> bool:
+        return self._is_hidden(moment, hidden, re.sub(r":\d+$", "", str(job["jobId"])))
 
-    def _is_hidden(self, hidden: dict[str, float], name: str) -> bool:
+    def _is_hidden(self, moment: str, hidden: dict[str, float], name: str) -> bool:
+        # Once another plan is followed, all is as it should be.
+        if not self._injector.may(moment):
+            return False
         with self._lock:
             return hidden.get(name, 0.0) > self._clock()
