@@ -25,18 +25,23 @@ class LogEvent:
 
 
 class LogStream:
-    """One log stream, read from its beginning.
+    """One log stream, read from its beginning, or from a time on.
 
     Parameters
     ----------
     group, name
         Log group and log stream. The stream need not exist yet: Batch names a job's stream before
         the first event creates it.
+    since_ms
+        Time in milliseconds since 1970; earlier events are left out.
     """
 
-    def __init__(self, session: AwsSession, group: str, name: str) -> None:
+    def __init__(
+        self, session: AwsSession, group: str, name: str, since_ms: int | None = None
+    ) -> None:
         self.group = group
         self.name = name
+        self._since_ms = since_ms
         self._client = session.client("logs")
         self._token: str | None = None
 
@@ -52,6 +57,8 @@ class LogStream:
                 "logStreamName": self.name,
                 "startFromHead": True,
             }
+            if self._since_ms is not None:
+                request["startTime"] = self._since_ms
             if self._token is not None:
                 request["nextToken"] = self._token
             try:

@@ -20,7 +20,7 @@ from .. import __version__
 from ..errors import MiniwdlCloudError
 from ..settings import environment
 
-COMMANDS = ("submit", "run", "local", "deploy", "fetch")
+COMMANDS = ("submit", "run", "local", "deploy", "fetch", "status", "logs", "cancel", "retry")
 # These take miniwdl's own arguments among theirs, so they parse what follows by themselves.
 PASS_THROUGH = ("submit", "run")
 
@@ -38,6 +38,11 @@ def submit_main() -> NoReturn:
 def run_main() -> NoReturn:
     """Console script ``miniwdl-run-s3upload``."""
     _exit_with(lambda: _command("run").main(sys.argv[1:]), "miniwdl-run-s3upload")
+
+
+def status_main() -> NoReturn:
+    """Console script ``miniwdl-aws-status``."""
+    _exit_with(lambda: _command("status").main(sys.argv[1:]), "miniwdl-aws-status")
 
 
 def _command(name: str) -> ModuleType:

@@ -87,7 +87,7 @@ def submit(options: Options) -> int:
     passed = _passed_variables(plan)
     if passed:
         say(f"environment variables passed on (--no-env passes none): {', '.join(passed)}")
-    job_id = _submit_job(batch, plan.request.submit, patient=not registered)
+    job_id = submit_job(batch, plan.request.submit, patient=not registered)
     say(f"submitted {plan.request.submit['jobName']} to {deployment.workflow_queue}")
     print(job_id, flush=True)
     if not (options.wait or options.follow):
@@ -190,7 +190,19 @@ def _without_local_inputs_file(
     return run.arguments.with_option(source.INPUT_OPTIONS, str(uri))
 
 
-def _submit_job(batch: BatchClient, request: dict[str, Any], patient: bool) -> str:
+def submit_job(batch: BatchClient, request: dict[str, Any], patient: bool) -> str:
+    """Submit a workflow job once; returns its id.
+
+    Parameters
+    ----------
+    patient
+        Whether its job definition was made just now, so that SubmitJob may not know it yet.
+
+    Raises
+    ------
+    MiniwdlCloudError
+        AWS refused it, or did not answer.
+    """
     deadline = time.monotonic() + DEFINITION_VISIBLE_S
     while True:
         try:
