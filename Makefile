@@ -14,7 +14,7 @@ help:
 	@echo "make format      format the code"
 	@echo "make bench       measure, beside the public package miniwdl-aws"
 	@echo "make soak        500 tasks under injected faults (10 minutes at most)"
-	@echo "make docs        regenerate the reference of commands and settings"
+	@echo "make docs        regenerate the CloudFormation templates and the reference"
 
 venv: .venv/installed
 
@@ -34,6 +34,7 @@ check: venv
 	$(BIN)/ruff format --check src tests benchmarks examples
 	$(BIN)/ruff check src tests benchmarks examples
 	$(BIN)/mypy
+	$(BIN)/python scripts/make-templates --check
 	$(BIN)/cfn-lint src/miniwdl_cloud/infra/templates/*.yaml
 	$(BIN)/shellcheck $$(grep -lE '^#!.*bash' scripts/* .ci/run) src/miniwdl_cloud/engines/*.bash
 	$(BIN)/python scripts/make-reference --check
@@ -49,6 +50,7 @@ soak: venv
 	scripts/soak
 
 docs: venv
+	$(BIN)/python scripts/make-templates
 	$(BIN)/python scripts/make-reference
 
 clean:

@@ -230,7 +230,7 @@ def test_resources_are_deleted_after_all_that_depend_on_them() -> None:
 def test_installing_again_changes_nothing(cloud: LocalCloud, session: LocalSession) -> None:
     """`install` may be called any number of times."""
     for _ in range(3):
-        install(cloud.batch)
+        install(cloud.batch, cloud.ecs, cloud.fsx)
     template = _template({"Environment": ENVIRONMENT}, Parameters=PARAMETERS)
     deploy_stack(session, template, "installed", {})
     session.client("cloudformation").delete_stack(StackName="installed")

@@ -89,7 +89,9 @@ def _job_queue(session: LocalSession, name: str) -> dict[str, Any]:
 
 def test_options_are_the_templates_parameters() -> None:
     """Every parameter of a shipped template has an option, and every option a parameter."""
-    assert {item.name for item in parameters.ALL} == parameter_names(template_text())
+    names = {f"batch-{f}{n}" for f in ("efs", "fsx") for n in ("", "-private", "-existing-vpc")}
+    known = set().union(*(parameter_names(template_text(name)) for name in names))
+    assert {item.name for item in parameters.ALL} == known
 
 
 def test_a_deployment_lives_and_dies(deploy: Command, session: LocalSession) -> None:
@@ -229,6 +231,24 @@ def test_print_gives_the_template(deploy: Command) -> None:
             "--mount failed to satisfy constraint: an absolute path without a slash at its end",
         ),
         (("create", "x", "--mount", "efs", "--dry-run"), 64, "--mount failed to satisfy"),
+        (
+            ("create", "x", "--storage-capacity", "1200"),
+            64,
+            "--storage-capacity is not of the template batch-efs; leave it out, or choose another",
+        ),
+        (
+            ("create", "x", "--network", "existing"),
+            64,
+            "This template needs --security-group-id and --subnet0 and --subnet1; give them.",
+        ),
+        (
+            (
+                *("create", "x", "--network", "existing", "--filesystem", "fsx"),
+                *("--subnet-id", "subnet-1", "--security-group-id", "sg-1"),
+            ),
+            69,
+            "subnet-1 (--subnet-id) does not exist in this account and Region; correct it.",
+        ),
         (("create", "1x"), 64, "'1x' cannot be a deployment's name"),
         (("create", "x", "--tag", "plain"), 64, "--tag plain should be KEY=VALUE."),
         (("update", "x"), 69, "There is no stack 'x' in us-east-1"),

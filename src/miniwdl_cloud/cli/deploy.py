@@ -60,6 +60,19 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
                 f"--{item.option}", dest=item.dest, metavar=item.metavar, help=item.help
             )
     create.add_argument(
+        "--filesystem",
+        choices=("efs", "fsx"),
+        default="efs",
+        help="shared filesystem: EFS, or FSx for Lustre [efs]",
+    )
+    create.add_argument(
+        "--network",
+        choices=("new", "private", "existing"),
+        default="new",
+        help="a VPC of its own with public subnets, or with private ones and endpoints; or subnets"
+        " that are there [new]",
+    )
+    create.add_argument(
         "--print", action="store_true", help="print the CloudFormation template, and do nothing"
     )
     for name, text in (
@@ -107,7 +120,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _create(args: argparse.Namespace) -> int:
-    template = "batch-efs"
+    template = template_name(args.filesystem, args.network)
     given = parameters.given(vars(args))
     tags = _tags(args.tag)
     if args.print:
@@ -127,6 +140,12 @@ def _create(args: argparse.Namespace) -> int:
         f" {outputs['WorkflowQueue']}"
     )
     return 0
+
+
+def template_name(filesystem: str, network: str) -> str:
+    """The shipped template for these choices of `deploy create`."""
+    suffix = {"new": "", "private": "-private", "existing": "-existing-vpc"}[network]
+    return f"batch-{filesystem}{suffix}"
 
 
 def _update(args: argparse.Namespace) -> int:

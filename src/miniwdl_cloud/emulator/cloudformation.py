@@ -24,14 +24,16 @@ from .errors import ApiError
 if TYPE_CHECKING:
     from .batch.service import BatchService
     from .ecs.service import EcsService
+    from .fsx.service import FsxService
 
 logger = logging.getLogger(__name__)
 
 
-def install(batch: BatchService, ecs: EcsService) -> None:
-    """Let moto's CloudFormation deploy the shipped templates, Batch and ECS resources into ours.
+def install(batch: BatchService, ecs: EcsService, fsx: FsxService) -> None:
+    """Let moto's CloudFormation deploy the shipped templates; Batch, ECS and FSx resources into
+    ours.
 
-    Installing again replaces the two services; all else stays as it is.
+    Installing again replaces the three services; all else stays as it is.
 
     Parameters
     ----------
@@ -39,16 +41,24 @@ def install(batch: BatchService, ecs: EcsService) -> None:
         Where compute environments, queues, definitions and scheduling policies are made.
     ecs
         Where clusters are made.
+    fsx
+        Where Lustre file systems are made.
     """
     from moto.cloudformation import models as stacks
     from moto.cloudformation import parsing, responses
 
-    from . import cloudformation_ecs, cloudformation_events, cloudformation_moto
+    from . import (
+        cloudformation_ecs,
+        cloudformation_events,
+        cloudformation_fsx,
+        cloudformation_moto,
+    )
 
     models: dict[str, Any] = {
         **cloudformation_moto.MODELS,
         **cloudformation_events.MODELS,
         **cloudformation_batch.models(batch),
+        **cloudformation_fsx.models(fsx),
         **cloudformation_ecs.models(ecs),
     }
     for resource_type, model in models.items():
@@ -381,7 +391,8 @@ def _keep_outputs(apply: Callable[..., Any], change_set: Any) -> None:
 
 def _functions(clean: Callable[..., Any], template: Any, resources: Any) -> Any:
     """Intrinsic functions where moto's are wrong: ``AWS::NoValue`` in a list leaves nothing there,
-    ``Fn::GetAZs`` knows the Region it is in, and ``Fn::Cidr`` exists."""
+    ``Fn::GetAZs`` knows the Region it is in, ``Fn::Cidr`` exists, and ``Fn::Sub`` tells shell
+    variables from its own."""
     if isinstance(template, list):
         cleaned = [clean(item, resources) for item in template]
         return [
@@ -395,12 +406,30 @@ def _functions(clean: Callable[..., Any], template: Any, resources: Any) -> Any:
         region = clean(template["Fn::GetAZs"], resources) or resources["AWS::Region"]
         backend = ec2_backends[resources["AWS::AccountId"]][region]
         return [zone.name for zone in backend.describe_availability_zones()]
+    if isinstance(template, dict) and "Fn::Sub" in template:
+        return _substitute(clean, template["Fn::Sub"], resources)
     if isinstance(template, dict) and "Fn::Cidr" in template:
         block, count, *bits = clean(template["Fn::Cidr"], resources)
         network = ipaddress.ip_network(block)
         subnets = network.subnets(new_prefix=network.max_prefixlen - int(bits[0] if bits else 8))
         return [str(subnet) for subnet in itertools.islice(subnets, int(count))]
     return clean(template, resources)
+
+
+def _substitute(clean: Callable[..., Any], argument: Any, resources: Any) -> str:
+    text, variables = argument if isinstance(argument, list) else (argument, {})
+
+    def value(found: re.Match[str]) -> str:
+        literal, name = found.groups()
+        if literal:
+            return f"${{{name}}}"
+        if name in variables:
+            return str(clean(variables[name], resources))
+        attribute = name.split(".", 1)
+        reference = {"Fn::GetAtt": attribute} if len(attribute) == 2 else {"Ref": name}
+        return str(clean(reference, resources))
+
+    return re.sub(r"\$\{(!?)([^{}]+)\}", value, text)
 
 
 def _split_lists(load: Callable[..., Any], resources: Any) -> None:

@@ -87,7 +87,7 @@ class BatchModel:
             raise ValueError(f"The embedded AWS has Batch in {cls.batch.region} only.")
         properties = {**cloudformation_json["Properties"], cls.name_property: resource_name}
         request = cls.request(cls.create_operation, properties)
-        tags = {**_stack_tags(account_id, region_name, kwargs.get("StackId")), **_tags(request)}
+        tags = {**stack_tags(account_id, region_name, kwargs.get("StackId")), **_tags(request)}
         return cls.make({**request, "tags": tags} if tags else request)
 
     @classmethod
@@ -320,7 +320,14 @@ def _name_of(arn: str) -> str:
     return arn.rsplit("/", 1)[-1]
 
 
-def _stack_tags(account_id: str, region: str, stack_id: str | None) -> dict[str, str]:
+def stack_tags(account_id: str, region: str, stack_id: str | None) -> dict[str, str]:
+    """The tags of a stack, which its resources get too; none if it is no stack.
+
+    Parameters
+    ----------
+    account_id, region, stack_id
+        Which stack.
+    """
     from moto.cloudformation.models import cloudformation_backends
 
     stack = cloudformation_backends[account_id][region].stacks.get(stack_id)

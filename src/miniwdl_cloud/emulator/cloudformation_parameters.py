@@ -36,7 +36,7 @@ def check(template: Mapping[str, Any], given: Mapping[str, Any], account: str, r
         raise ValidationError(
             message=f"Parameters: [{', '.join(unknown)}] do not exist in the template"
         )
-    missing = [name for name in known if name not in given and "Default" not in known[name]]
+    missing = [name for name in sorted(known) if name not in given and "Default" not in known[name]]
     if missing:
         raise ValidationError(message=f"Parameters: [{', '.join(missing)}] must have values")
     for name, parameter in known.items():

@@ -166,8 +166,8 @@ class LocalCloud:
         self._batch.start()
         self._ecs = EcsService(self._executor, around, self._stop_grace_s, self.faults)
         self._ecs.start()
-        cloudformation.install(self._batch, self._ecs)
         self._fsx = FsxService(self.region, self.filesystem, self.state / "fsx")
+        cloudformation.install(self._batch, self._ecs, self._fsx)
         self._fsx_http = FsxHttp(self._fsx)
         self._moto = moto
         self._batch_http = BatchHttp(

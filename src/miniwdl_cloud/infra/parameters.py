@@ -75,13 +75,49 @@ ALL: tuple[Parameter, ...] = (
         "TaskRootVolumeGiB", "task-root-volume-gib", "GIB", "root volume of each task instance"
     ),
     Parameter(
+        "GpuInstanceTypes",
+        "gpu-instance-types",
+        "TYPE,…",
+        "GPU instance families or types, for a compute environment of their own",
+    ),
+    Parameter(
+        "EnableTaskFallback",
+        "enable-task-fallback",
+        "true|false",
+        "on-demand queue for tasks that were interrupted too often [true]",
+    ),
+    Parameter(
+        "EnableEvents",
+        "enable-events",
+        "true|false",
+        "tell workflow jobs of their tasks' state changes by SQS [true]",
+    ),
+    Parameter(
         "CreateSpotServiceRole",
         "create-spot-service-role",
         "true|false",
         "make the account's role of EC2 Spot [true where it is missing]",
     ),
     Parameter("AvailabilityZoneCount", "availability-zones", "2|3", "availability zones to use"),
-    Parameter("MountPoint", "mount", "PATH", "where containers see the file system"),
+    Parameter("Subnet0", "subnet0", "SUBNET", "--network existing: a subnet"),
+    Parameter(
+        "Subnet1", "subnet1", "SUBNET", "--network existing: one of another availability zone"
+    ),
+    Parameter("SubnetId", "subnet-id", "SUBNET", "--network existing, Lustre: the subnet"),
+    Parameter(
+        "SecurityGroupId",
+        "security-group-id",
+        "GROUP",
+        "--network existing: a security group whose members reach each other by NFS, or Lustre",
+    ),
+    Parameter("MountPoint", "mount", "PATH", "where containers see the file system (EFS)"),
+    Parameter("StorageCapacity", "storage-capacity", "GIB", "size of the Lustre file system"),
+    Parameter(
+        "WeeklyMaintenanceStartTime",
+        "weekly-maintenance-start-time",
+        "D:HH:MM",
+        "when FSx may interrupt the Lustre file system; day 1 is Monday, UTC",
+    ),
 )
 
 

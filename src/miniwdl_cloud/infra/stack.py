@@ -43,6 +43,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,111}")
 # AWS::EC2::Subnet::Id whose value does not exist.
 _REFUSED = re.compile(r"Parameter '(\w+)' ((?:must|failed) .*[^.])")
 _MISSING = re.compile(r"parameter value (\S+) for parameter name (\w+) does not exist")
+_ABSENT = re.compile(r"Parameters: \[([\w, ]+)\] must have values")
 _ENDED = frozenset({"SUCCEEDED", "FAILED"})
 
 
@@ -114,8 +115,8 @@ class Deployments:
         ConfigurationError
             The name is taken, a parameter does not fit, or something cannot be made.
         """
-        wanted = self._before_creation(name, parameters)
         text = template_text(template)
+        wanted = self._before_creation(name, template, text, parameters)
         with _options_named():
             return deploy_stack(self._session, text, name, wanted, tags, **self._watching)
 
@@ -151,14 +152,14 @@ class Deployments:
         self, name: str, template: str, parameters: Mapping[str, str], tags: Mapping[str, str]
     ) -> list[Change]:
         """What `create` would do; nothing is made."""
-        wanted = self._before_creation(name, parameters)
+        text = template_text(template)
+        wanted = self._before_creation(name, template, text, parameters)
         known = self._stacks.describe(name)
         if known is not None:
             raise ConfigurationError(
                 f"A failed attempt left the stack '{name}' in {known['StackStatus']}, so that there"
                 " is nothing to compare with; `deploy create` without --dry-run replaces it."
             )
-        text = template_text(template)
         try:
             return self._compare(name, True, text, wanted, tags, [])
         finally:
@@ -256,12 +257,15 @@ class Deployments:
 
             Efs(self._session).delete_file_system(file_system)
 
-    def _before_creation(self, name: str, parameters: Mapping[str, str]) -> dict[str, str]:
+    def _before_creation(
+        self, name: str, template: str, text: str, parameters: Mapping[str, str]
+    ) -> dict[str, str]:
         if not _NAME.fullmatch(name):
             raise UsageError(
                 f"'{name}' cannot be a deployment's name: use letters, digits and hyphens, a letter"
                 " first, at most 112."
             )
+        _check_names(template, text, parameters)
         known = self._stacks.describe(name)
         if known is not None and known["StackStatus"] not in DEAD:
             refuse_busy(known)
@@ -281,8 +285,9 @@ class Deployments:
                 f"The stack '{name}' is in {stack['StackStatus']} and cannot be updated; `deploy"
                 " create` replaces it."
             )
-        preflight.check(self._session, parameters, new=False)
         text = template_text(_template_of(stack))
+        _check_names(_template_of(stack), text, parameters)
+        preflight.check(self._session, parameters, new=False)
         known = {p["ParameterKey"] for p in stack.get("Parameters", [])}
         return stack, text, sorted((known & parameter_names(text)) - set(parameters))
 
@@ -356,6 +361,10 @@ def _options_named() -> Iterator[None]:
     except ServiceError as exn:
         refused = _REFUSED.search(exn.message)
         missing = _MISSING.search(exn.message)
+        absent = _ABSENT.search(exn.message)
+        if absent:
+            names = " and ".join(option(name) for name in absent[1].split(", "))
+            raise UsageError(f"This template needs {names}; give them.") from exn
         if refused:
             raise UsageError(f"{option(refused[1])} {refused[2]}; correct it.") from exn
         if missing:
@@ -376,6 +385,16 @@ def parameter_names(template: str) -> set[str]:
     """
     section = re.search(r"^Parameters:\n(.*?)^(?=\S)", template, re.MULTILINE | re.DOTALL)
     return set(re.findall(r"^  (\w+):", section[1], re.MULTILINE)) if section else set()
+
+
+def _check_names(template: str, text: str, parameters: Mapping[str, str]) -> None:
+    unknown = sorted(option(name) for name in set(parameters) - parameter_names(text))
+    if unknown:
+        raise UsageError(
+            f"{' and '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} not of the template"
+            f" {template}; leave {'it' if len(unknown) == 1 else 'them'} out, or choose another"
+            " --filesystem or --network."
+        )
 
 
 def _template_of(stack: Mapping[str, Any]) -> str:
