@@ -390,7 +390,7 @@ def test_spot_loss_is_an_interruption(deployment: Deployment) -> None:
         """
         version 1.1
         task spotty {
-          command <<< [ -e "$FLAG" ] || sleep 600 >>>
+          command <<< [ -e "$FLAG" ] || { touch "$FLAG.waits"; sleep 600; } >>>
           output {}
           runtime { preemptible: 1 }
         }
@@ -399,9 +399,8 @@ def test_spot_loss_is_an_interruption(deployment: Deployment) -> None:
         f"FLAG={deployment.root / 'flag'}",
         env={"MINIWDL__AWS__TASK_QUEUE_FALLBACK": deployment.fallback},
     )
-    (job,) = wait_until(
-        lambda: [j for j in deployment.jobs("spotty") if j["status"] == "RUNNING"], "the job"
-    )
+    wait_until((deployment.root / "flag.waits").exists, "the command to begin")
+    (job,) = deployment.jobs("spotty")
     (deployment.root / "flag").touch()
     # What Batch says when a spot instance is taken away (AWS_FACTS, section 3).
     deployment.batch.api.terminate_job(
