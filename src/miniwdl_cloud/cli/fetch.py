@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import functools
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from ..errors import UsageError
+from ..errors import Unreachable, UsageError
+from ..patience import patiently
+
+_T = TypeVar("_T")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -46,8 +52,22 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from ..transfer.http import Http
     from ..transfer.progress import shown
 
-    found = look(args.uri, args.directory, lambda: S3(AwsSession(args.region)), Http)
+    s3 = functools.cache(lambda: S3(AwsSession(args.region)))
+    wait = _wait if args.uri.startswith("s3://") else _do_not_wait
+    found = wait(lambda: look(args.uri, args.directory, s3, Http))
     with shown(f"fetching {found.name}", 1, found.size or 0) as progress:
-        path = found.fetch(into, lambda count: progress(count, 0))
+        path = wait(lambda: found.fetch(into, lambda count: progress(count, 0)))
     print(path)
     return 0
+
+
+def _wait(step: Callable[[], _T]) -> _T:
+    def say(exn: Unreachable) -> None:
+        print(f"waiting for AWS to answer: {exn.message}", file=sys.stderr, flush=True)
+
+    return patiently(step, lambda: False, say)
+
+
+def _do_not_wait(step: Callable[[], _T]) -> _T:
+    """Other servers are waited for by `Http` alone."""
+    return step()

@@ -96,8 +96,11 @@ def run(options: Options, environ: Mapping[str, str], miniwdl: Sequence[str] | N
 
             location = parse_s3_uri(asked)
             s3 = S3(session())
-            s3.probe_writable(location)
-        arguments = fetch_arguments(options.arguments, environ, Path(temporary), session)
+            made_s3 = s3
+            relay.patiently(lambda: made_s3.probe_writable(location))
+        arguments = relay.patiently(
+            lambda: fetch_arguments(options.arguments, environ, Path(temporary), session)
+        )
         if "--error-json" not in arguments:
             arguments.append("--error-json")
         with relay.shielded():
@@ -225,7 +228,7 @@ class _Finish:
             )
         folder = upload_folder(self.asked, run_dir)
         say(f"miniwdl's exit code is {code}; uploading to {folder}")
-        upload_account(self.s3, run_dir, folder)
+        self.relay.patiently(lambda: upload_account(self.s3, run_dir, folder))
         if code != 0 or "outputs" not in report:
             return
         try:

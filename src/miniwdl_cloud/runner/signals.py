@@ -6,10 +6,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
-from ..errors import MiniwdlCloudError
+from ..errors import MiniwdlCloudError, Unreachable
+from ..patience import patiently
 
 END_OF_LOG = "[miniwdl-run-s3upload] -- END OF LOG --"
 """The last line on standard error, whatever happened: who follows the log waits for it."""
@@ -23,6 +26,8 @@ its first process, so that leaving sooner would only shorten the time in which m
 its jobs. The bound is for a run by hand."""
 
 _LOOK_EVERY_S = 1.0
+
+_T = TypeVar("_T")
 
 
 class Interrupted(MiniwdlCloudError):
@@ -59,6 +64,7 @@ class SignalRelay:
         self._shields = 0
         self._child: subprocess.Popen[bytes] | None = None
         self._previous: dict[int, Any] = {}
+        self._said_waiting: float | None = None
 
     def __enter__(self) -> SignalRelay:
         for signum in SIGNALS:
@@ -84,6 +90,17 @@ class SignalRelay:
         """Raise `Interrupted` if a signal has come."""
         if self.first is not None:
             raise Interrupted(self.first)
+
+    def patiently(self, step: Callable[[], _T]) -> _T:
+        """What a step returns once AWS answers; a signal ends the waiting. See `patience`."""
+        return patiently(step, self.stop.is_set, self.say_waiting)
+
+    def say_waiting(self, error: Unreachable) -> None:
+        """Write into the log that AWS is waited for, a minute apart at least."""
+        now = time.monotonic()
+        if self._said_waiting is None or now - self._said_waiting > 60.0:
+            self._said_waiting = now
+            say(f"waiting for AWS to answer: {error.message}")
 
     def run(
         self,

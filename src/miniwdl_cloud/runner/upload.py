@@ -91,7 +91,7 @@ def upload_outputs(
         say(f"warning: {message}")
     say(f"uploading {len(items)} output files ({size / 1e6:.1f} MB)")
     with shown("uploading outputs", len(items), size) as progress:
-        upload_all(s3, items, progress, relay.stop)
+        upload_all(s3, items, progress, relay.stop, waiting=relay.say_waiting)
     rewritten = outputs.rewrite(values, tree, folder)
     content = _json_bytes(rewritten)
     kept = run_dir / "outputs.s3.json"
@@ -103,7 +103,7 @@ def upload_outputs(
         raise ConfigurationError(f"{kept} cannot be written: {exn.strerror}") from exn
     if relay.stop.is_set():
         raise Stopped
-    s3.put_bytes(folder / "outputs.json", content, "application/json")
+    relay.patiently(lambda: s3.put_bytes(folder / "outputs.json", content, "application/json"))
     say(f"uploaded {folder / 'outputs.json'}")
     return rewritten
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import MiniwdlCloudError, NotFound, ServiceError, Unreachable
+from ..patience import OUTAGE_MOST
 
 if TYPE_CHECKING:
     from ..aws.logs import LogStream
@@ -23,8 +24,6 @@ QUIET_S = 3.0
 """Seconds without news after which a log without end marker counts as complete."""
 UNSEEN_MAX_S = 120.0
 """Seconds that Batch may not know a job that it has just taken."""
-OUTAGE_MAX_S = 900.0
-"""Seconds without an answer after which waiting is given up."""
 
 
 class JobSource(Protocol):
@@ -89,7 +88,7 @@ class Follower:
         NotFound
             Batch does not know the job.
         Unreachable
-            AWS has not answered for a quarter of an hour.
+            AWS has not answered for half an hour.
         """
         last_answer = last_news = self._clock()
         while True:
@@ -106,7 +105,7 @@ class Follower:
                 if job["status"] in ("SUCCEEDED", "FAILED"):
                     self._finish_log()
                     return self._exit_code(job)
-            elif now - last_answer > (OUTAGE_MAX_S if outage else UNSEEN_MAX_S):
+            elif now - last_answer > (OUTAGE_MOST if outage else UNSEEN_MAX_S):
                 raise self._lost(outage)
             last_news = now if news else last_news
             longest = PERIOD_MAX_LOG_S if self._open_stream else PERIOD_MAX_S
@@ -177,7 +176,7 @@ class Follower:
     def _lost(self, outage: bool) -> MiniwdlCloudError:
         if outage:
             return Unreachable(
-                f"AWS has not answered for {OUTAGE_MAX_S / 60:.0f} minutes; the workflow job"
+                f"AWS has not answered for {OUTAGE_MOST / 60:.0f} minutes; the workflow job"
                 f" {self._job_id} may be running still, look at it with `aws batch describe-jobs"
                 f" --jobs {self._job_id}`."
             )

@@ -14,7 +14,7 @@ import threading
 import uuid
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import WDL
 
@@ -24,6 +24,7 @@ from ..aws.session import AwsSession
 from ..errors import Unreachable
 from ..miniwdl_compat import log_message as _
 from ..miniwdl_compat import run_dir_of, termination_flag
+from ..patience import patiently
 from ..settings import Settings
 from .fetch import Found, look
 from .http import Http
@@ -35,6 +36,7 @@ IN_PROCESS_AT_ONCE = 8
 """Downloads by this process at a time, whatever the number of miniwdl's threads."""
 
 _MB = 1_000_000
+_T = TypeVar("_T")
 _TASK = r"""
 task fetch {
     input {
@@ -106,7 +108,9 @@ def _download(
     with termination_flag(logger) as terminating:
         # A look at a page of a server is a download in small.
         with shared.slots:
-            source = look(uri, directory, shared.s3, Http)
+            source = _patiently(uri, logger, terminating)(
+                lambda: look(uri, directory, shared.s3, Http)
+            )
         limit = found.get(settings.DOWNLOAD_IN_PROCESS_MAX) * _MB
         image = found.get(settings.WORKFLOW_IMAGE)
         # By hand on a host no image may be known; then there is nothing to run a job with.
@@ -146,7 +150,20 @@ def _fetch_here(
             raise Unreachable(f"The download of {uri} ends because the run does.")
 
     logger.info(_("downloading in this process", uri=uri, bytes=source.size, dir=str(into)))
-    return source.fetch(into, on_bytes)
+    return _patiently(uri, logger, terminating)(lambda: source.fetch(into, on_bytes))
+
+
+def _patiently(
+    uri: str, logger: logging.Logger, terminating: Callable[[], bool]
+) -> Callable[[Callable[[], _T]], _T]:
+    """Runs a step, again if AWS does not answer; other servers are waited for by `Http` alone."""
+    if not uri.startswith("s3://"):
+        return lambda step: step()
+    return lambda step: patiently(
+        step,
+        terminating,
+        lambda exn: logger.warning(_("waiting for AWS to answer", message=exn.message)),
+    )
 
 
 class _Shared:

@@ -25,7 +25,8 @@ class Found:
     size
         In bytes; ``None`` if unknown.
     fetch
-        Fetches it into a directory; returns where it is. The callback is called, from any thread,
+        Fetches it into a directory; returns where it is. After a failure it may be called again,
+        for what is missing. The callback is called, from any thread,
         with the bytes received since the last call, and what it raises ends it.
     """
 
@@ -96,13 +97,14 @@ def _s3_directory(uri: str, s3: S3) -> Found:
 
     def fetch(into: Path, on_bytes: OnBytes) -> Path:
         base = into / name
-        base.mkdir(parents=True)
+        base.mkdir(parents=True, exist_ok=True)
         for marker in (path for path, info in places.items() if info.uri.key.endswith("/")):
             (base / marker).mkdir(parents=True, exist_ok=True)
         files = [
             (base / path, info.uri)
             for path, info in places.items()
-            if not info.uri.key.endswith("/")
+            # What has its name is complete.
+            if not info.uri.key.endswith("/") and not (base / path).exists()
         ]
         download_all(s3, files, lambda more_bytes, more_files: on_bytes(more_bytes))
         return base

@@ -8,7 +8,8 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from ..aws.s3 import S3, S3Uri
-from ..errors import MiniwdlCloudError
+from ..errors import MiniwdlCloudError, Unreachable
+from ..patience import patiently
 
 FILES_AT_ONCE = 8
 _LOOK_EVERY_S = 0.2
@@ -30,6 +31,7 @@ def upload_all(
     progress: Progress | None = None,
     stop: threading.Event | None = None,
     files_at_once: int = FILES_AT_ONCE,
+    waiting: Callable[[Unreachable], None] | None = None,
 ) -> None:
     """Upload files; returns when all are there.
 
@@ -44,6 +46,9 @@ def upload_all(
     files_at_once
         Files under way at a time; files are read in parts, so memory does not grow with their
         size.
+    waiting
+        If given, an outage is waited for (`patience.patiently`), and this is told of its beginning,
+        from any thread and for each file that meets it.
 
     Raises
     ------
@@ -52,7 +57,7 @@ def upload_all(
     Stopped
         ``stop`` was set before all were done.
     """
-    _run_all(s3.upload_file, list(items), progress, stop, files_at_once)
+    _run_all(s3.upload_file, list(items), progress, stop, files_at_once, waiting)
 
 
 def download_all(
@@ -76,36 +81,56 @@ def _run_all(
     progress: Progress | None,
     stop: threading.Event | None,
     files_at_once: int,
+    waiting: Callable[[Unreachable], None] | None = None,
 ) -> None:
     stopped_from_outside = stop or threading.Event()
     abandoned = threading.Event()
 
+    def over() -> bool:
+        return abandoned.is_set() or stopped_from_outside.is_set()
+
     def check() -> None:
-        if abandoned.is_set() or stopped_from_outside.is_set():
+        if over():
             raise Stopped
 
-    def on_bytes(count: int) -> None:
-        check()
-        if progress:
-            progress(count, 0)
+    def once(item: Item) -> None:
+        # Appended to from several threads.
+        sent: list[int] = []
 
-    def one(item: Item) -> None:
+        def on_bytes(count: int) -> None:
+            check()
+            sent.append(count)
+            if progress:
+                progress(count, 0)
+
         check()
         try:
             transfer(*item, on_bytes)
         except MiniwdlCloudError:
             # botocore takes what on_bytes raises while it sends for an error of the network.
             check()
+            if progress:
+                progress(-sum(sent), 0)
             raise
+
+    def one(item: Item) -> None:
+        if waiting is None:
+            once(item)
+        else:
+            try:
+                patiently(lambda: once(item), over, waiting)
+            except MiniwdlCloudError:
+                check()
+                raise
         if progress:
             progress(0, 1)
 
     pool = ThreadPoolExecutor(files_at_once, thread_name_prefix="transfer")
     try:
-        waiting = {pool.submit(one, item) for item in items}
-        while waiting:
+        left = {pool.submit(one, item) for item in items}
+        while left:
             # A bounded wait lets the main thread run its signal handlers.
-            done, waiting = wait(waiting, timeout=_LOOK_EVERY_S, return_when=FIRST_EXCEPTION)
+            done, left = wait(left, timeout=_LOOK_EVERY_S, return_when=FIRST_EXCEPTION)
             for future in done:
                 future.result()
     finally:

@@ -9,6 +9,7 @@ import pytest
 
 from miniwdl_cloud.aws.logs import LogEvent
 from miniwdl_cloud.errors import NotFound, ServiceError, Throttled, Unreachable
+from miniwdl_cloud.patience import OUTAGE_MOST
 from miniwdl_cloud.submit import follow
 from miniwdl_cloud.submit.follow import Follower
 
@@ -184,7 +185,7 @@ def test_long_outage_is_given_up(world: World) -> None:
     world.states = [(0, job("RUNNING")), (5, Unreachable("no answer"))]
     with pytest.raises(Unreachable, match="aws batch describe-jobs --jobs job-1"):
         world.follow()
-    assert world.now < 5 + follow.OUTAGE_MAX_S + 30
+    assert world.now < 5 + OUTAGE_MOST + 30
 
 
 def test_job_not_visible_yet(world: World) -> None:

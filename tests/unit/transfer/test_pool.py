@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from miniwdl_cloud.aws.s3 import S3, S3Uri
-from miniwdl_cloud.errors import AccessDenied
+from miniwdl_cloud.errors import AccessDenied, Unreachable
 from miniwdl_cloud.transfer.pool import Item, Stopped, download_all, upload_all
 
 
@@ -112,3 +112,42 @@ def test_stop_from_outside() -> None:
         upload_all(as_s3(fake), items(5), stop=stop)
     watcher.join()
     assert fake.now == 0
+
+
+def test_an_outage_is_waited_for() -> None:
+    """A file that met an outage is sent again, and the count of bytes is right in the end."""
+    failures = [1, 1]
+
+    def act(path: Path, on_bytes: Callable[[int], None]) -> None:
+        on_bytes(10)
+        if failures and path.name == "0":
+            failures.pop()
+            raise Unreachable("AWS did not answer")
+
+    told: list[Unreachable] = []
+    fake, counter = FakeS3(act), Counter()
+    upload_all(as_s3(fake), items(3), counter, waiting=told.append)
+    assert sorted(path.name for path, _ in fake.done) == ["0", "1", "2"]
+    assert (counter.bytes, counter.files) == (30, 3)
+    assert len(told) == 1
+
+
+def test_a_stop_ends_the_waiting() -> None:
+    """Who waits for AWS is not waited for."""
+    stop = threading.Event()
+
+    def act(path: Path, on_bytes: Callable[[int], None]) -> None:
+        raise Unreachable("AWS did not answer")
+
+    with pytest.raises(Stopped):
+        upload_all(as_s3(FakeS3(act)), items(2), stop=stop, waiting=lambda exn: stop.set())
+
+
+def test_without_patience_an_outage_is_an_error() -> None:
+    """Who does not want to wait gets the error at once."""
+
+    def act(path: Path, on_bytes: Callable[[int], None]) -> None:
+        raise Unreachable("AWS did not answer")
+
+    with pytest.raises(Unreachable):
+        download_all(as_s3(FakeS3(act)), items(2))
