@@ -20,7 +20,18 @@ from .. import __version__
 from ..errors import MiniwdlCloudError
 from ..settings import environment
 
-COMMANDS = ("submit", "run", "local", "deploy", "fetch", "status", "logs", "cancel", "retry")
+COMMANDS = (
+    "submit",
+    "run",
+    "local",
+    "deploy",
+    "fetch",
+    "fsx-to-s3",
+    "status",
+    "logs",
+    "cancel",
+    "retry",
+)
 # These take miniwdl's own arguments among theirs, so they parse what follows by themselves.
 PASS_THROUGH = ("submit", "run")
 
@@ -40,13 +51,18 @@ def run_main() -> NoReturn:
     _exit_with(lambda: _command("run").main(sys.argv[1:]), "miniwdl-run-s3upload")
 
 
+def fsx_to_s3_main() -> NoReturn:
+    """Console script ``fsx_to_s3``."""
+    _exit_with(lambda: _command("fsx-to-s3").main(sys.argv[1:]), "fsx_to_s3")
+
+
 def status_main() -> NoReturn:
     """Console script ``miniwdl-aws-status``."""
     _exit_with(lambda: _command("status").main(sys.argv[1:]), "miniwdl-aws-status")
 
 
 def _command(name: str) -> ModuleType:
-    return importlib.import_module(f".{name}", __package__)
+    return importlib.import_module(f".{name.replace('-', '_')}", __package__)
 
 
 def _dispatch(argv: list[str]) -> int:
