@@ -18,7 +18,7 @@ from batch_helper import Batch, make_client, unique, wait_until
 
 from miniwdl_cloud.aws.error_mapping import map_errors
 from miniwdl_cloud.emulator.server import LocalCloud
-from miniwdl_cloud.errors import AccessDenied, MiniwdlCloudError, Throttled, Unreachable
+from miniwdl_cloud.errors import CredentialsExpired, MiniwdlCloudError, Throttled, Unreachable
 
 
 class Control:
@@ -76,7 +76,7 @@ def test_plan_over_http(control: Control, batch: Batch) -> None:
         ({"fault": "server_error", "status": 502}, Unreachable),
         ({"fault": "reset_before"}, Unreachable),
         ({"fault": "reset_after"}, Unreachable),
-        ({"fault": "expired_token"}, AccessDenied),
+        ({"fault": "expired_token"}, CredentialsExpired),
     ],
 )
 @pytest.mark.parametrize("service", ["batch", "s3", "ec2", "iam", "logs"])

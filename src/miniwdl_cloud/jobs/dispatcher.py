@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 
-from ..errors import Unreachable
+from ..errors import CredentialsExpired, Unreachable
+from ..patience import OUTAGE_MOST
 from .handle import Cancelled, JobHandle, Refused, Submitted
 from .options import DispatchOptions
 from .push import VERDICT_WITHIN, Arrivals, EventSource, JobEvent, Listener
@@ -80,6 +81,7 @@ class Dispatcher:
         self._watcher = Watcher(service, options, clock, self._well, self._trouble, self._arrivals)
         self._next_cancel_check = clock()
         self._trouble_since: float | None = None
+        self._expired: tuple[float, CredentialsExpired] | None = None
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
 
@@ -185,6 +187,7 @@ class Dispatcher:
             message()
         now = self._clock()
         self._check_cancelled(now)
+        self._check_expired(now)
         if self._listener:
             self._listener.want(bool(self._jobs))
         wake = min(self._submitter.due(now), self._watcher.due(now))
@@ -262,12 +265,23 @@ class Dispatcher:
 
     # Trouble with the service
 
+    def _check_expired(self, now: float) -> None:
+        """Give all tasks up if nobody has renewed the credentials for as long as an outage is
+        waited for. Their jobs go on, as nobody may end them."""
+        if self._expired is not None and now - self._expired[0] >= OUTAGE_MOST:
+            error, self._expired = self._expired[1], None
+            for job in self._jobs:
+                job.finish(Refused(error))
+
     def _trouble(self, error: Exception) -> None:
+        if isinstance(error, CredentialsExpired):
+            self._expired = self._expired or (self._clock(), error)
         if self._trouble_since is None:
             self._trouble_since = self._clock()
             logger.warning("the queue service does not answer as it should; waiting: %s", error)
 
     def _well(self) -> None:
+        self._expired = None
         if self._trouble_since is not None:
             seconds = self._clock() - self._trouble_since
             self._trouble_since = None

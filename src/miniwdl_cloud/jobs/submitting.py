@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-from ..errors import Throttled, Unreachable
+from ..errors import CredentialsExpired, Throttled, Unreachable
 from .handle import Cancelled, Refused, Submitted
 from .options import DispatchOptions
 from .pacing import Pacing
@@ -249,6 +249,9 @@ class Submitter:
             self._pacing.slow_down(now)
             self._trouble(error)
             self._ready.appendleft(unit)
+        elif isinstance(error, CredentialsExpired):
+            # Nothing was done: whether it is in doubt is as it was before.
+            self._again(unit, error)
         elif isinstance(error, Unreachable):
             # The request may have taken effect: look the name up before sending it again.
             unit.doubt_since = now
