@@ -27,6 +27,7 @@ from ..errors import (
     UsageError,
 )
 from .error_mapping import map_errors
+from .s3_put import DirectPut
 from .session import AwsSession
 
 T = TypeVar("T")
@@ -37,8 +38,8 @@ MULTIPART_BYTES = 16 * 1024 * 1024
 IN_MEMORY_BYTES = 1024 * 1024
 """Files up to this size are read into memory to be uploaded."""
 PARTS_AT_ONCE = 4
-"""Parts of one file under way at a time; with 8 files at a time (transfer/pool.py) that is as many
-connections as a client of `AwsSession` keeps open."""
+"""Parts of one file under way at a time; with 8 large files at a time (transfer/pool.py) that is as
+many connections as a client of `AwsSession` keeps open."""
 PROBE_NAME = ".test.miniwdl-run-s3upload"
 """The object that proves that a folder may be written to; existing scripts know its name."""
 
@@ -129,6 +130,7 @@ class S3:
     def __init__(self, session: AwsSession) -> None:
         self._session = session
         self._client = session.client("s3")
+        self._direct = DirectPut(self._client)
         self._unsigned: Any = None
         self._lock = threading.Lock()
         # "auto" would let boto3 switch to its CRT client, which takes no per-client configuration.
@@ -225,9 +227,10 @@ class S3:
             if size < MULTIPART_BYTES:
                 # One request: s3transfer would start threads for each file.
                 with path.open("rb") as file:
-                    # For a file botocore first asks whether S3 is ready, for bytes it does not.
-                    body = file.read() if size <= IN_MEMORY_BYTES else file
-                    self._client.put_object(Bucket=uri.bucket, Key=uri.key, Body=body, **extra)
+                    if size <= IN_MEMORY_BYTES:
+                        self._direct.put(uri.bucket, uri.key, file.read(), extra)
+                    else:
+                        self._client.put_object(Bucket=uri.bucket, Key=uri.key, Body=file, **extra)
                     size = file.tell()
                 if on_bytes:
                     on_bytes(size)

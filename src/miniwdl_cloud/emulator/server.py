@@ -34,6 +34,7 @@ from .faults.plan import FaultPlan
 from .fsx.http import FsxHttp
 from .fsx.service import FsxService
 from .rates import RateLimit
+from .s3_fast import PlainPuts
 from .state import ServerState, StateDirectory
 from .wsgi import LoopbackServer
 
@@ -302,4 +303,4 @@ def _moto_application() -> Any:
     # moto lists all of its own directories for each request, a third of what an S3 request costs.
     found = functools.lru_cache(maxsize=256)(moto.get_backend_for_host)
     moto.get_backend_for_host = found
-    return moto
+    return PlainPuts(moto)

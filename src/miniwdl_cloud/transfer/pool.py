@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from ..aws.s3 import S3, S3Uri
+from ..aws.s3 import IN_MEMORY_BYTES, S3, S3Uri
 from ..errors import MiniwdlCloudError, Unreachable
 from ..patience import patiently
 
 FILES_AT_ONCE = 8
+"""Files under way at a time; each may be several requests at a time."""
+SMALL_AT_ONCE = 32
+"""Small files to upload under way at a time, beside the others: each is one request, most of whose
+time is waiting for S3, and is held in memory."""
 _LOOK_EVERY_S = 0.2
 
 Item = tuple[Path, S3Uri]
@@ -44,8 +48,8 @@ def upload_all(
     stop
         Set it from another thread to end early.
     files_at_once
-        Files under way at a time; files are read in parts, so memory does not grow with their
-        size.
+        Files under way at a time that are larger than `aws.s3.IN_MEMORY_BYTES`. They are read in
+        parts, so memory does not grow with their size.
     waiting
         If given, an outage is waited for (`patience.patiently`), and this is told of its beginning,
         from any thread and for each file that meets it.
@@ -57,7 +61,13 @@ def upload_all(
     Stopped
         ``stop`` was set before all were done.
     """
-    _run_all(s3.upload_file, list(items), progress, stop, files_at_once, waiting)
+    small: list[Item] = []
+    large: list[Item] = []
+    for item in items:
+        (small if _is_small(item[0]) else large).append(item)
+    # The large ones first: they take longest.
+    groups = [(large, files_at_once), (small, SMALL_AT_ONCE)]
+    _run_all(s3.upload_file, groups, progress, stop, waiting)
 
 
 def download_all(
@@ -72,17 +82,25 @@ def download_all(
     def download(path: Path, uri: S3Uri, on_bytes: Callable[[int], None]) -> None:
         s3.download_file(uri, path, on_bytes)
 
-    _run_all(download, list(items), progress, stop, files_at_once)
+    _run_all(download, [(list(items), files_at_once)], progress, stop)
+
+
+def _is_small(path: Path) -> bool:
+    try:
+        return path.stat().st_size <= IN_MEMORY_BYTES
+    except OSError:
+        # Its upload tells what is wrong with it.
+        return False
 
 
 def _run_all(
     transfer: Callable[[Path, S3Uri, Callable[[int], None]], None],
-    items: list[Item],
+    groups: Sequence[tuple[list[Item], int]],
     progress: Progress | None,
     stop: threading.Event | None,
-    files_at_once: int,
     waiting: Callable[[Unreachable], None] | None = None,
 ) -> None:
+    """Transfer files, of each group so many at a time as it says."""
     stopped_from_outside = stop or threading.Event()
     abandoned = threading.Event()
 
@@ -125,9 +143,14 @@ def _run_all(
         if progress:
             progress(0, 1)
 
-    pool = ThreadPoolExecutor(files_at_once, thread_name_prefix="transfer")
+    pools = []
     try:
-        left = {pool.submit(one, item) for item in items}
+        left = set()
+        for items, at_once in groups:
+            if items:
+                pool = ThreadPoolExecutor(at_once, thread_name_prefix="transfer")
+                pools.append(pool)
+                left |= {pool.submit(one, item) for item in items}
         while left:
             # A bounded wait lets the main thread run its signal handlers.
             done, left = wait(left, timeout=_LOOK_EVERY_S, return_when=FIRST_EXCEPTION)
@@ -135,4 +158,7 @@ def _run_all(
                 future.result()
     finally:
         abandoned.set()
-        pool.shutdown(wait=True, cancel_futures=True)
+        for pool in pools:
+            pool.shutdown(wait=False, cancel_futures=True)
+        for pool in pools:
+            pool.shutdown(wait=True)

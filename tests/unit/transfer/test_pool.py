@@ -9,9 +9,9 @@ from typing import cast
 
 import pytest
 
-from miniwdl_cloud.aws.s3 import S3, S3Uri
+from miniwdl_cloud.aws.s3 import IN_MEMORY_BYTES, S3, S3Uri
 from miniwdl_cloud.errors import AccessDenied, Unreachable
-from miniwdl_cloud.transfer.pool import Item, Stopped, download_all, upload_all
+from miniwdl_cloud.transfer.pool import SMALL_AT_ONCE, Item, Stopped, download_all, upload_all
 
 
 class FakeS3:
@@ -151,3 +151,34 @@ def test_without_patience_an_outage_is_an_error() -> None:
 
     with pytest.raises(Unreachable):
         download_all(as_s3(FakeS3(act)), items(2))
+
+
+def test_small_files_go_up_many_at_a_time(tmp_path: Path) -> None:
+    """A small file is one request that mostly waits; large ones keep to their own number."""
+    together = threading.Barrier(SMALL_AT_ONCE)
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        file.truncate(IN_MEMORY_BYTES + 1)
+    pairs = [(large, S3Uri("b", f"large{n}")) for n in range(4)]
+    small = tmp_path / "small"
+    small.write_bytes(b"x" * IN_MEMORY_BYTES)
+    pairs += [(small, S3Uri("b", f"small{n}")) for n in range(2 * SMALL_AT_ONCE)]
+    large_now, large_most = 0, 0
+    lock = threading.Lock()
+
+    def act(path: Path, on_bytes: Callable[[int], None]) -> None:
+        nonlocal large_now, large_most
+        if path == small:
+            together.wait(timeout=60)
+            return
+        with lock:
+            large_now += 1
+            large_most = max(large_most, large_now)
+        on_bytes(1)
+        with lock:
+            large_now -= 1
+
+    fake = FakeS3(act)
+    upload_all(as_s3(fake), pairs, files_at_once=1)
+    assert set(fake.done) == set(pairs)
+    assert large_most == 1
