@@ -187,6 +187,22 @@ def test_managed_policies(fresh: LocalCloud) -> None:
     assert iam.get_policy(PolicyArn=arn)["Policy"]["Arn"] == arn
 
 
+def test_managed_policies_where_moto_was_used_before() -> None:
+    """They exist also where something else in the process has used moto without them."""
+    program = """
+from moto.iam.models import iam_backends
+iam = iam_backends["123456789012"]["aws"]
+assert not iam.managed_policies
+from miniwdl_cloud.emulator import cloudformation_moto
+cloudformation_moto.amend_models()
+print(sorted(iam.managed_policies)[0])
+"""
+    printed = subprocess.run(
+        [sys.executable, "-c", program], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+    assert printed.startswith("arn:aws:iam::aws:policy/")
+
+
 def test_large_objects_go_both_ways(fresh: LocalCloud) -> None:
     """A body of many megabytes reaches S3 and comes back, on connections that are kept."""
     s3 = make_client(fresh, "s3")

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from moto.cloudformation.exceptions import UnformattedGetAttTemplateException
+from moto.core.config import default_user_config
 from moto.efs.models import AccessPoint as MotoAccessPoint
 from moto.efs.models import FileSystem as MotoFileSystem
 from moto.iam.access_control import IAMPolicy, PermissionResult
@@ -348,6 +349,17 @@ def amend_models() -> None:
     FakeBucket.get_permission = _bucket_permission
     # AWS's name of the role of spot.amazonaws.com is AWSServiceRoleForEC2Spot.
     SERVICE_NAME_CONVERSION["spot"] = "EC2Spot"
+    _load_managed_policies()
+
+
+def _load_managed_policies() -> None:
+    """Let IAM have AWS's managed policies, also where something in this process has used moto's
+    before us, without them."""
+    default_user_config.setdefault("iam", {})["load_aws_managed_policies"] = True
+    for backend in [backend for account in iam_backends.values() for backend in account.values()]:
+        if not backend.aws_managed_policies:
+            backend.aws_managed_policies = backend._init_aws_policies()
+            backend.managed_policies.update(backend._init_managed_policies())
 
 
 def _add_attributes(model: Any, ref: str, attributes: Mapping[str, str]) -> None:
