@@ -21,6 +21,7 @@ from s3transfer.subscribers import BaseSubscriber
 from ..errors import (
     AccessDenied,
     ConfigurationError,
+    CredentialsExpired,
     MiniwdlCloudError,
     NotFound,
     Unreachable,
@@ -295,7 +296,7 @@ class S3:
         try:
             with _errors(doing):
                 return call(self._client)
-        except AccessDenied as denied:
+        except (AccessDenied, CredentialsExpired) as denied:
             try:
                 with _errors(doing):
                     return call(self._unsigned_client())
