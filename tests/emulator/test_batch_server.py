@@ -180,6 +180,18 @@ def test_call_counts_of_an_application(fresh: LocalCloud, monkeypatch: pytest.Mo
     assert fresh.calls.as_dict() == {"batch": {"DescribeJobQueues": 2}}
 
 
+def test_a_start_that_fails_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes wrong while it starts is raised, and nothing is left running."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("on purpose")
+
+    monkeypatch.setattr(LocalCloud, "_make_executor", fail)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        LocalCloud(tmp_path / "state", tmp_path / "filesystem").start()
+    assert not [t for t in threading.enumerate() if t.name == "emulator-server"]
+
+
 def test_managed_policies(fresh: LocalCloud) -> None:
     """AWS's managed policies exist, as templates attach them."""
     iam = make_client(fresh, "iam")

@@ -107,6 +107,7 @@ class LocalCloud:
         self._stop_grace_s = stop_grace_s
         self._directory: StateDirectory | None = None
         self._server: LoopbackServer | None = None
+        self._serving: threading.Thread | None = None
         self._batch: BatchService | None = None
         self._ecs: EcsService | None = None
         self._fsx: FsxService | None = None
@@ -185,12 +186,13 @@ class LocalCloud:
             self._interrupt,
             self.faults,
         )
-        threading.Thread(
+        self._serving = threading.Thread(
             target=server.serve_forever,
             kwargs={"poll_interval": 0.1},
             name="emulator-server",
             daemon=True,
-        ).start()
+        )
+        self._serving.start()
         directory.publish(
             ServerState(
                 pid=os.getpid(),
@@ -217,7 +219,10 @@ class LocalCloud:
             self._executor.close()
             self._executor = None
         if self._server is not None:
-            self._server.shutdown()
+            if self._serving is not None:
+                # It would wait for ever for a server that has not begun to serve.
+                self._server.shutdown()
+                self._serving = None
             self._server.server_close()
             self._server = None
         if self._directory is not None:
@@ -295,10 +300,8 @@ def _running(part: _T | None) -> _T:
 
 
 def _moto_application() -> Any:
-    from moto.core.config import default_user_config
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-    default_user_config.setdefault("iam", {})["load_aws_managed_policies"] = True
     moto = DomainDispatcherApplication(create_backend_app)
     # moto lists all of its own directories for each request, a third of what an S3 request costs.
     found = functools.lru_cache(maxsize=256)(moto.get_backend_for_host)
