@@ -137,6 +137,13 @@ class FormerTask:
     def _move(self, kind: str, target: Path) -> None:
         source = self._find(kind)
         if source is not None:
+            # First what runs that came to nothing had ready for it: once the source is moved, these
+            # would be taken for it.
+            for leftover in self._all(kind)[1:]:
+                if leftover.is_dir():
+                    shutil.rmtree(leftover)
+                else:
+                    leftover.unlink()
             task_files.put_aside(source, target)
         for directory, attempt in self._places:
             place = directory / _name(kind, attempt)
@@ -144,13 +151,15 @@ class FormerTask:
                 retried(lambda place=place: _link(place, target), place)  # type: ignore[misc]
 
     def _find(self, kind: str) -> Path | None:
-        """Where a file of the task really is. A later directory may have a new one of that name, as
-        long as the file is where the job wrote it."""
-        for directory, attempt in self._places:
-            path = directory / _name(kind, attempt)
-            if path.exists() and not path.is_symlink():
-                return path
-        return None
+        """Where a file of the task really is."""
+        found = self._all(kind)
+        return found[0] if found else None
+
+    def _all(self, kind: str) -> list[Path]:
+        """All files of a kind that are no links. The first is the job's: a run makes an empty
+        working directory before it adopts what will be in its place."""
+        paths = [directory / _name(kind, attempt) for directory, attempt in self._places]
+        return [path for path in paths if path.exists() and not path.is_symlink()]
 
 
 def _link(place: Path, target: Path) -> None:
@@ -161,7 +170,7 @@ def _link(place: Path, target: Path) -> None:
 
 
 def _name(kind: str, attempt: int) -> str:
-    # The working directory is always `work`; see `_BatchTask.host_work_dir`.
+    # The working directory is always `work`; see `SharedTask.host_work_dir`.
     return kind if kind == "work" else f"{kind}{task_files.attempt_suffix(attempt)}.txt"
 
 
