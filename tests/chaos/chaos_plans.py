@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from miniwdl_cloud.emulator.faults.endings import BLOCKED, ENDINGS
 from miniwdl_cloud.emulator.faults.wire import THROTTLING
 
+BEYOND_DOUBT = 60
+"""Seconds for which a job is in no list: longer than a submission in doubt is looked for."""
 FATAL_PULLS = ("not found", "manifest unknown", "unauthorized", "denied", "no repository")
 
 WORKFLOW = """
@@ -81,6 +83,8 @@ CALLS = st.one_of(
     _rule("reset_after", match=_batch, skip=_later, count=_few),
     _rule("reset_after", match=_submit, skip=_later, count=_few),
     _rule("slow", match=_batch, seconds=_short, probability=0.2, count=_few),
+    _rule("expired_token", match=_batch, skip=_later, count=_few),
+    _rule("unlisted", seconds=st.sampled_from([0.5, 1.5, BEYOND_DOUBT]), probability=_chance),
     _rule("omitted", seconds=_short, probability=_chance),
     _rule("stale", seconds=_short, probability=_chance),
     _rule("unknown_definition", seconds=_short, count=_few),
@@ -145,6 +149,17 @@ EVERYTHING = {
     ],
 }
 """A plan of everything that a run survives."""
+
+
+def may_make_twins(rules: list[Mapping[str, Any]]) -> bool:
+    """Whether a submission whose answer was lost may have been sent again, although its job was
+    there; see `allowed_verdicts`."""
+
+    def fired(fault: str) -> bool:
+        return any(rule["fired"] for rule in rules if rule["fault"] == fault)
+
+    hidden = any(rule.get("seconds") == BEYOND_DOUBT for rule in rules if rule["fired"])
+    return hidden and fired("unlisted") and fired("reset_after")
 
 
 def allowed_verdicts(rules: list[Mapping[str, Any]]) -> set[str]:

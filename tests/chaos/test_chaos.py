@@ -12,7 +12,7 @@ from typing import Any
 
 import hypothesis
 import pytest
-from chaos_plans import EVERYTHING, PLANS, WORKFLOW, allowed_verdicts
+from chaos_plans import EVERYTHING, PLANS, WORKFLOW, allowed_verdicts, may_make_twins
 from hypothesis import HealthCheck, Phase
 
 from miniwdl_cloud.emulator.faults.plan import FaultPlan, parse_plan
@@ -98,11 +98,14 @@ def test_chaos(ground: Ground, plan: dict[str, Any], n: int) -> None:
         assert run.error["cause"].get("verdict") in allowed_verdicts(rules)
 
     names = Counter(job["jobName"] for job in deployment.submissions(""))
-    assert [name for name, count in names.items() if count > 1] == []
+    twins = may_make_twins(rules)
+    assert [name for name, count in names.items() if count > 1] == [] or twins
     ground.wait_until(
         lambda: all(j["status"] in ("SUCCEEDED", "FAILED") for j in deployment.jobs("")),
         "all jobs to end",
     )
     if run.exit_code == 0:
         kept = {p.name.split(".")[1] for p in run.directory.rglob("awsBatchJobDetail.*.json")}
-        assert kept == {job["jobId"] for job in deployment.jobs("")}
+        jobs = {job["jobId"] for job in deployment.jobs("")}
+        # Of two jobs for one task, the one that left it to the other has nothing there.
+        assert kept == jobs or (twins and kept < jobs)
