@@ -67,15 +67,18 @@ class SharedPathsMixin:
     an input (an index, say) lands in its own directory. A Directory is passed by the path it really
     has: a link to it would show nothing to ``find DIR -type f``. Where that path has another name
     than the input, the command must see the input's name: then the directory is rebuilt from hard
-    links in ``_miniwdl_inputs``.
+    links in ``_miniwdl_inputs``, as it is where inputs may have to be copied there.
     """
 
+    cfg: Any
     input_path_map: dict[str, str]
     input_path_map_rev: dict[str, str]
 
     def add_paths(self, host_paths: Iterable[str]) -> None:
         """Map input paths; see miniwdl's TaskContainer."""
         super().add_paths(host_paths)  # type: ignore[misc]
+        if self._may_copy_inputs():
+            return
         for host, inside in list(self.input_path_map.items()):
             if not host.endswith("/"):
                 continue
@@ -86,6 +89,13 @@ class SharedPathsMixin:
                     del self.input_path_map_rev[inside]
                     self.input_path_map[host] = real + "/"
                     self.input_path_map_rev[real + "/"] = host
+
+    def _may_copy_inputs(self) -> bool:
+        """Whether inputs are, or for some tasks may be, copied: to where miniwdl maps them."""
+        if self.cfg is None:
+            return False
+        copied_for = self.cfg.get_list("file_io", "copy_input_files_for")
+        return bool(copied_for or self.cfg.get_bool("file_io", "copy_input_files"))
 
     def _input_host_path(self, container_path: str) -> tuple[bool, str | None]:
         """The host path of an input, or of something in an input Directory, by its path inside.

@@ -93,6 +93,18 @@ FS = _aws(
     tag="DefaultFsid",
 )
 FSAP = _aws("fsap", "EFS access point id", tag="DefaultFsap")
+EFS_IAM = _aws(
+    "efs_iam",
+    "mount EFS in task jobs with the permissions of their role, `task_role`",
+    kind="bool",
+    default=False,
+)
+ISOLATION = _aws(
+    "isolation",
+    "what of the shared filesystem a task sees: all of it (shared), or its own files and inputs"
+    " (strict)",
+    default="shared",
+)
 STAGE_URI = _aws(
     "stage_uri",
     "S3 location (s3://bucket/prefix) for WDL source code and local input files",

@@ -223,6 +223,10 @@ class AccountedQueue:
         """As the service's."""
         return self._service.ensure_definition(definition)
 
+    def retire(self, definition: Definition) -> None:
+        """As the service's."""
+        self._service.retire(definition)
+
     def submit(self, requests: Sequence[JobRequest], definition_handle: str) -> str:
         """Write the submission down, submit, and write its id down."""
         name = requests[0].name

@@ -46,16 +46,17 @@ class BatchClient:
 
     def find_definition(self, name: str) -> str | None:
         """ARN of the newest active revision of a job definition, if there is one."""
-        newest: dict[str, Any] | None = None
+        return next(iter(self.active_definitions(name)), None)
+
+    def active_definitions(self, name: str) -> list[str]:
+        """ARNs of a job definition's active revisions, the newest first."""
         with map_errors("looking up job definitions"):
             pages = self._client.get_paginator("describe_job_definitions").paginate(
                 jobDefinitionName=name, status="ACTIVE"
             )
-            for page in pages:
-                for definition in page["jobDefinitions"]:
-                    if newest is None or definition["revision"] > newest["revision"]:
-                        newest = definition
-        return str(newest["jobDefinitionArn"]) if newest else None
+            found = [definition for page in pages for definition in page["jobDefinitions"]]
+        found.sort(key=lambda definition: definition["revision"], reverse=True)
+        return [str(definition["jobDefinitionArn"]) for definition in found]
 
     def describe_definition(self, name_or_arn: str) -> dict[str, Any] | None:
         """One job definition by ARN or ``name:revision``, tags included."""

@@ -21,11 +21,17 @@ class AccessPoint:
         ``fs-…``, the file system that it opens.
     state
         ``LifeCycleState`` of the API; only ``available`` ones can be mounted.
+    root
+        The directory of the file system that it opens.
+    user
+        ``uid:gid`` that it makes every user, if it does.
     """
 
     id: str
     file_system_id: str
     state: str
+    root: str = "/"
+    user: str | None = None
 
 
 class Efs:
@@ -43,7 +49,14 @@ class Efs:
         except NotFound:
             return None
         for item in found["AccessPoints"]:
-            return AccessPoint(item["AccessPointId"], item["FileSystemId"], item["LifeCycleState"])
+            user = item.get("PosixUser")
+            return AccessPoint(
+                item["AccessPointId"],
+                item["FileSystemId"],
+                item["LifeCycleState"],
+                item.get("RootDirectory", {}).get("Path") or "/",
+                f"{user['Uid']}:{user['Gid']}" if user else None,
+            )
         return None
 
     def file_system_exists(self, file_system_id: str) -> bool:

@@ -32,8 +32,15 @@ class EfsDirectories:
         self._backend: Any = efs_backends[ACCOUNT_ID][region]
         self._before = frozenset(self._backend.file_systems_by_id)
 
-    def resolve(self, file_system_id: str, access_point_id: str | None) -> Path:
+    def resolve(
+        self, file_system_id: str, access_point_id: str | None, root_directory: str = "/"
+    ) -> Path:
         """The directory of a file system, or of one of its access points.
+
+        Parameters
+        ----------
+        root_directory
+            A directory below it that is meant; it may not exist.
 
         Raises
         ------
@@ -51,8 +58,12 @@ class EfsDirectories:
             for point in list(backend.access_points.values())
             if point.file_system_id == file_system_id
         ]
+        below = root_directory.strip("/")
         if access_point_id is None:
             directory = root
+            if is_first and points:
+                # The shared filesystem's directory stands for what its access point shows.
+                below = _below(_path_of(points[0]), below)
         else:
             point = next((p for p in points if p.access_point_id == access_point_id), None)
             if point is None:
@@ -61,7 +72,12 @@ class EfsDirectories:
             is_default = is_first and path == _path_of(points[0])
             directory = root if is_default else self._others / file_system_id / path
         directory.mkdir(parents=True, exist_ok=True)
-        return directory
+        return directory / below
+
+
+def _below(root: str, path: str) -> str:
+    """A path relative to a directory, where it is in there."""
+    return path[len(root) :].strip("/") if f"{path}/".startswith(f"{root}/") else path
 
 
 def _path_of(point: Any) -> str:

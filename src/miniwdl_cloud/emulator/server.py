@@ -238,7 +238,7 @@ class LocalCloud:
 
     def _make_executor(self, scratch: Path) -> Executor:
         if self.executor_name == "process":
-            return ProcessExecutor(scratch, self._images)
+            return ProcessExecutor(scratch, self._images, self.filesystem)
         from .executors.docker import DockerExecutor
 
         executor: Executor = DockerExecutor(owner=str(self.state))

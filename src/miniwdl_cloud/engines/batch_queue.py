@@ -42,6 +42,12 @@ class BatchQueue:
         request = {"jobDefinitionName": definition.name, **json.loads(definition.content)}
         return self._batch.register_definition(request)
 
+    def retire(self, definition: Definition) -> None:
+        """DeregisterJobDefinition of every active revision: where the answer to a registration was
+        lost, there are two."""
+        for arn in self._batch.active_definitions(definition.name):
+            self._batch.deregister_definition(arn)
+
     def submit(self, requests: Sequence[JobRequest], definition_handle: str) -> str:
         """SubmitJob; an array's manifest is written into the directory of its first task."""
         manifest = None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .. import settings
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, UsageError
 
 
 class ConfigLoader(Protocol):
@@ -35,6 +35,8 @@ class EngineSettings:
     task_queue_fallback: str | None
     fs: str | None
     fsap: str | None
+    efs_iam: bool
+    isolation: str
     task_role: str | None
     event_queue: str | None
     job_timeout_s: int
@@ -102,6 +104,9 @@ def read_settings(cfg: ConfigLoader, environ: Mapping[str, str] | None = None) -
         raise ConfigurationError(
             "Set [aws] task_queue (MINIWDL__AWS__TASK_QUEUE) to the Batch job queue for tasks."
         )
+    isolation = found.get(settings.ISOLATION)
+    if isolation not in ("shared", "strict"):
+        raise UsageError("Set [aws] isolation (MINIWDL__AWS__ISOLATION) to shared or to strict.")
     fs = found.get(settings.FS)
     events = found.get(settings.EVENT_QUEUE)
     return EngineSettings(
@@ -111,6 +116,8 @@ def read_settings(cfg: ConfigLoader, environ: Mapping[str, str] | None = None) -
         task_queue_fallback=found.get(settings.TASK_QUEUE_FALLBACK),
         fs=None if fs is None or settings.is_false(fs) else fs,
         fsap=found.get(settings.FSAP),
+        efs_iam=found.get(settings.EFS_IAM),
+        isolation=isolation,
         task_role=found.get(settings.TASK_ROLE),
         event_queue=None if events is None or settings.is_false(events) else events,
         job_timeout_s=max(60, found.get(settings.JOB_TIMEOUT)),

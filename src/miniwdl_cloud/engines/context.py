@@ -12,8 +12,8 @@ from ..aws.batch import BatchClient
 from ..aws.efs import Efs as EfsClient
 from ..aws.session import AwsSession
 from ..aws.sqs import SqsQueue
-from ..errors import ConfigurationError, NotFound
-from ..filesystems.base import SharedFilesystem
+from ..errors import AccessDenied, ConfigurationError, NotFound
+from ..filesystems.base import DivisibleFilesystem
 from ..filesystems.efs import Efs
 from ..filesystems.host_mount import HostMount
 from ..jobs.dispatcher import Dispatcher
@@ -30,7 +30,7 @@ class BatchContext:
     """All that the tasks of an engine share."""
 
     settings: EngineSettings
-    filesystem: SharedFilesystem
+    filesystem: DivisibleFilesystem
     limits: Limits
     dispatcher: Dispatcher
     account: Account
@@ -58,24 +58,43 @@ def efs_filesystem(session: AwsSession, settings: EngineSettings) -> Efs:
     Raises
     ------
     ConfigurationError
-        Neither a file system nor an access point is set.
+        Neither a file system nor an access point is set, or no role to mount it with.
     NotFound
         The access point does not exist.
     """
-    if settings.fs:
-        return Efs(settings.mount, settings.fs, settings.fsap)
+    iam = settings.efs_iam
+    if iam and not settings.task_role:
+        raise ConfigurationError(
+            "Set [aws] task_role (MINIWDL__AWS__TASK_ROLE) to the role that task jobs mount EFS"
+            " with, or turn [aws] efs_iam off."
+        )
+    if settings.fs and not settings.fsap:
+        return Efs(settings.mount, settings.fs, iam=iam)
     if not settings.fsap:
         raise ConfigurationError(
             "Set [aws] fsap (MINIWDL__AWS__FSAP) to the EFS access point of the shared filesystem,"
             " or [aws] fs (MINIWDL__AWS__FS) to the EFS file system."
         )
-    access_point = EfsClient(session).access_point(settings.fsap)
+    try:
+        access_point = EfsClient(session).access_point(settings.fsap)
+    except AccessDenied:
+        if not settings.fs:
+            raise
+        # Isolated tasks alone need to know more.
+        return Efs(settings.mount, settings.fs, settings.fsap, root=None, iam=iam)
     if access_point is None:
         raise NotFound(
             f"The EFS access point {settings.fsap} does not exist in this account and Region;"
             " correct [aws] fsap (MINIWDL__AWS__FSAP)."
         )
-    return Efs(settings.mount, access_point.file_system_id, settings.fsap)
+    return Efs(
+        settings.mount,
+        settings.fs or access_point.file_system_id,
+        settings.fsap,
+        access_point.root,
+        access_point.user,
+        iam,
+    )
 
 
 def make_context(settings: EngineSettings, efs: bool) -> BatchContext:
@@ -88,7 +107,7 @@ def make_context(settings: EngineSettings, efs: bool) -> BatchContext:
     """
     session = AwsSession(settings.region, json.loads(settings.boto3_retries))
     batch = BatchClient(session)
-    filesystem: SharedFilesystem = (
+    filesystem: DivisibleFilesystem = (
         efs_filesystem(session, settings) if efs else HostMount(settings.mount)
     )
     key = (

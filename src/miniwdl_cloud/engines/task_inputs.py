@@ -13,9 +13,9 @@ from pathlib import Path
 from ..filesystems.weather import retried
 from ..miniwdl_compat import log_message as _
 
-# What a filesystem answers that cannot link these two: another filesystem, EFS's 177 links to a
-# file, hard links forbidden or unknown.
-_CANNOT_LINK = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP)
+CANNOT_LINK = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP)
+"""What a filesystem answers that cannot link these two: another filesystem, EFS's 177 links to a
+file, hard links forbidden or unknown."""
 
 
 def provide(input_path_map: Mapping[str, str], work_dir: str, logger: logging.Logger) -> None:
@@ -51,18 +51,19 @@ def _link(target: Path, host: str) -> None:
 
 
 def _link_or_copy_retried(source: str, target: str) -> str:
-    retried(functools.partial(_link_or_copy, source, target), Path(target))
+    retried(functools.partial(link_or_copy, source, target), Path(target))
     return target
 
 
-def _link_or_copy(source: str, target: str) -> None:
+def link_or_copy(source: str, target: str) -> None:
+    """Make a file a hard link of another, or a copy where that cannot be."""
     try:
         os.link(os.path.realpath(source), target)
     except FileExistsError:
         # An earlier try that failed for nothing but its answer, or an earlier attempt's.
         Path(target).unlink()
-        _link_or_copy(source, target)
+        link_or_copy(source, target)
     except OSError as exn:
-        if exn.errno not in _CANNOT_LINK:
+        if exn.errno not in CANNOT_LINK:
             raise
         shutil.copy2(source, target)

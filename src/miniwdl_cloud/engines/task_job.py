@@ -7,6 +7,7 @@ import math
 import re
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..accounting.tagged import PARENT_TAG
@@ -148,17 +149,28 @@ def request_of(
     user: str | None,
     least_mib: int = MIN_MEMORY_MIB,
     cache_key: str = "",
+    alone: bool = False,
 ) -> JobRequest:
-    """The whole request of one attempt of a task."""
+    """The whole request of one attempt of a task.
+
+    Parameters
+    ----------
+    alone
+        Whether its definition is for this attempt alone, and has a name that says so.
+    """
+    name = unique_job_name(run_id, attempt)
+    definition = definition_of(runtime, filesystem, settings, user)
+    if alone:
+        definition = replace(definition, prefix=f"miniwdl-cloud-alone-{name[-8:]}")
     return JobRequest(
-        name=unique_job_name(run_id, attempt),
+        name=name,
         queue=queue,
-        definition=definition_of(runtime, filesystem, settings, user),
+        definition=definition,
         resources=resources_of(runtime, settings, least_mib),
         environment=environment_of(shell, settings),
         timeout_s=settings.job_timeout_s,
         tags=tags_of(settings),
         item=item_of(task_dir, attempt, cache_key),
         # A manifest has a line a task, and a tab within it.
-        may_coalesce=not any(c in task_dir for c in "\t\n"),
+        may_coalesce=not alone and not any(c in task_dir for c in "\t\n"),
     )

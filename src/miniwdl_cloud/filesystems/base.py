@@ -19,9 +19,34 @@ class SharedFilesystem(Protocol):
         """Members of `mountPoints` in Batch's containerProperties."""
 
 
+class DivisibleFilesystem(SharedFilesystem, Protocol):
+    """A shared filesystem of which a job can also be given single directories."""
+
+    @property
+    def owner(self) -> str | None:
+        """``uid:gid`` that a job runs as which is given single directories, where the filesystem as
+        a whole makes every user that one; else ``None``."""
+
+    def directory(self, name: str, path: str) -> dict[str, Any]:
+        """A member of `volumes` that is one directory alone.
+
+        Parameters
+        ----------
+        name
+            The volume's name.
+        path
+            The directory, by its absolute path below the mount point.
+
+        Raises
+        ------
+        ConfigurationError
+            It cannot be told where the directory is.
+        """
+
+
 VOLUME_NAME = "file_io_root"
 
 
-def mount_point(path: str) -> dict[str, Any]:
-    """The mount point of the shared volume at a path."""
-    return {"containerPath": path, "sourceVolume": VOLUME_NAME, "readOnly": False}
+def mount_point(path: str, name: str = VOLUME_NAME, read_only: bool = False) -> dict[str, Any]:
+    """The mount point of a volume, by default the shared one, at a path."""
+    return {"containerPath": path, "sourceVolume": name, "readOnly": read_only}

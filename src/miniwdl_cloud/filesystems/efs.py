@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import ConfigurationError
 from .base import VOLUME_NAME, mount_point
 
 
@@ -21,23 +22,59 @@ class Efs:
     access_point_id
         ``fsap-…``; without one the file system's root is mounted, and file permissions are between
         the containers' users.
+    root
+        The access point's root directory in the file system; ``None`` if it is not known.
+    owner
+        ``uid:gid`` of the access point's user, if it has one.
+    iam
+        Whether ECS mounts with the job role's permissions.
     """
 
     mount: str
     file_system_id: str
     access_point_id: str | None = None
+    root: str | None = "/"
+    owner: str | None = None
+    iam: bool = False
 
     def volumes(self) -> list[dict[str, Any]]:
         """The EFS volume. An access point needs encryption in transit (API reference,
         EFSVolumeConfiguration)."""
-        efs: dict[str, Any] = {
-            "fileSystemId": self.file_system_id,
-            "transitEncryption": "ENABLED",
-        }
+        efs = self._volume()
         if self.access_point_id:
-            efs["authorizationConfig"] = {"accessPointId": self.access_point_id}
+            efs["authorizationConfig"] = {
+                "accessPointId": self.access_point_id,
+                **efs.get("authorizationConfig", {}),
+            }
         return [{"name": VOLUME_NAME, "efsVolumeConfiguration": efs}]
 
     def mount_points(self) -> list[dict[str, Any]]:
         """The whole file system (or what the access point shows of it) at the mount point."""
         return [mount_point(self.mount)]
+
+    def directory(self, name: str, path: str) -> dict[str, Any]:
+        """A directory by its path in the file system: with an access point, `rootDirectory` has to
+        be left out (API reference, EFSVolumeConfiguration), so it is not mounted through one.
+
+        Raises
+        ------
+        ConfigurationError
+            The access point could not be looked up.
+        """
+        if self.root is None:
+            raise ConfigurationError(
+                f"Isolated tasks need to know the root directory of the EFS access point"
+                f" {self.access_point_id}; allow elasticfilesystem:DescribeAccessPoints."
+            )
+        below = path.removeprefix(self.mount).strip("/")
+        efs = {**self._volume(), "rootDirectory": f"{self.root.rstrip('/')}/{below}"}
+        return {"name": name, "efsVolumeConfiguration": efs}
+
+    def _volume(self) -> dict[str, Any]:
+        efs: dict[str, Any] = {
+            "fileSystemId": self.file_system_id,
+            "transitEncryption": "ENABLED",
+        }
+        if self.iam:
+            efs["authorizationConfig"] = {"iam": "ENABLED"}
+        return efs

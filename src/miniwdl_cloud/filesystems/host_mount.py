@@ -27,3 +27,12 @@ class HostMount:
     def mount_points(self) -> list[dict[str, Any]]:
         """The directory at its own path."""
         return [mount_point(self.mount)]
+
+    @property
+    def owner(self) -> str | None:
+        """Nobody: users are what they are."""
+        return None
+
+    def directory(self, name: str, path: str) -> dict[str, Any]:
+        """The directory, which is at the same path on the instance."""
+        return {"name": name, "host": {"sourcePath": path}}

@@ -20,7 +20,7 @@ from ..patience import OUTAGE_MOST
 from .handle import Cancelled, JobHandle, Refused, Submitted
 from .options import DispatchOptions
 from .push import VERDICT_WITHIN, Arrivals, EventSource, JobEvent, Listener
-from .request import JobRequest
+from .request import Definition, JobRequest
 from .service import QueueService
 from .state import Job, Unit
 from .submitting import Submitter
@@ -117,6 +117,20 @@ class Dispatcher:
         job = Job(request, cancelled, JobHandle(), job_id)
         self._inbox.put(lambda: self._adopted(job))
         return job.handle
+
+    def retire(self, definition: Definition) -> None:
+        """Let go of a definition that no job will be submitted with any more; returns at once."""
+        self._inbox.put(lambda: self._submitter.forget(definition))
+        try:
+            self._lanes.submit(self._retire_in_lane, definition)
+        except RuntimeError:
+            logger.warning("the job definition %s stays, the run being over", definition.name)
+
+    def _retire_in_lane(self, definition: Definition) -> None:
+        try:
+            self._service.retire(definition)
+        except Exception as exn:
+            logger.warning("the job definition %s stays: %s", definition.name, exn)
 
     @property
     def closed(self) -> bool:

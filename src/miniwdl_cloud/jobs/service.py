@@ -21,6 +21,9 @@ class QueueService(Protocol):
     def ensure_definition(self, definition: Definition) -> str:
         """A handle for an equal definition: one that exists, else one registered now."""
 
+    def retire(self, definition: Definition) -> None:
+        """Let go of a definition that no job will be submitted with any more."""
+
     def submit(self, requests: Sequence[JobRequest], definition_handle: str) -> str:
         """Submit one job, or several of one kind as an array job named as the first of them;
         returns the id of the job or of the array. Raises `DefinitionNotVisible` where the service

@@ -11,6 +11,7 @@ from ..errors import CredentialsExpired, Throttled, Unreachable
 from .handle import Cancelled, Refused, Submitted
 from .options import DispatchOptions
 from .pacing import Pacing
+from .request import Definition
 from .service import DefinitionNotVisible, QueueService
 from .state import Job, Unit
 
@@ -173,6 +174,10 @@ class Submitter:
             self._registering[name] = [unit]
             self._lanes.submit(self._register_in_lane, unit)
         return None
+
+    def forget(self, definition: Definition) -> None:
+        """Forget the handle of a definition that will not be used again."""
+        self._definitions.pop(definition.name, None)
 
     def _register_in_lane(self, unit: Unit) -> None:
         definition = unit.request.definition

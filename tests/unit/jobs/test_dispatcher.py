@@ -114,6 +114,10 @@ class Service:
     def child_id(self, array_id: str, index: int) -> str:
         return f"{array_id}:{index}"
 
+    def retire(self, definition: Definition) -> None:
+        self.calls.append(("retire", definition.name))
+        self._maybe_fail("retire")
+
     def list_children(self, array_id: str, state: JobState) -> Sequence[str]:
         self.calls.append(("list_children", (array_id, state)))
         self._maybe_fail("list_children")

@@ -22,8 +22,11 @@ _S = TypeVar("_S", bound="BatchBase")
 class EfsResolver(Protocol):
     """Finds the directory that stands for a file system."""
 
-    def __call__(self, file_system_id: str, access_point_id: str | None) -> Path:
-        """The directory; `LookupError` if there is no such file system or access point."""
+    def __call__(
+        self, file_system_id: str, access_point_id: str | None, root_directory: str = "/"
+    ) -> Path:
+        """The directory, or one below it that may not exist; `LookupError` if there is no such file
+        system or access point."""
 
 
 class BatchBase:

@@ -139,22 +139,22 @@ def _directory(volume: dict[str, Any], around: Surroundings) -> Path:
         efs = volume["efsVolumeConfiguration"]
         file_system_id: str = efs["fileSystemId"]
         access_point_id = efs.get("authorizationConfig", {}).get("accessPointId")
+        below: str = efs.get("rootDirectory", "/").strip("/")
         try:
-            directory = around.resolve_efs(file_system_id, access_point_id)
+            directory = around.resolve_efs(file_system_id, access_point_id, below)
         except LookupError as exn:
             raise LaunchError(
                 "ResourceInitializationError: failed to invoke EFS utils commands to set up EFS"
                 f" volumes: stderr: {exn.args[0]} : unsuccessful EFS utils command execution; code:"
                 " 1"
             ) from None
-        below: str = efs.get("rootDirectory", "/").strip("/")
-        if below and not (directory / below).is_dir():
+        if not directory.is_dir():
             raise LaunchError(
                 "ResourceInitializationError: failed to invoke EFS utils commands to set up EFS"
                 f" volumes: stderr: mount.nfs4: mounting {file_system_id}:/{below} failed, reason"
                 " given by server: No such file or directory"
             )
-        return directory / below
+        return directory
     source = volume.get("host", {}).get("sourcePath")
     if not source:
         raise LaunchError(

@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ... import settings
+from . import namespaces
 from .base import ContainerExit, ContainerSpec, Mount, RunningContainer
 from .lines import LogLines
 
@@ -103,10 +104,18 @@ class ProcessExecutor:
         Directory for the working directories of running commands.
     images
         Directories with the commands of an image, by image name; they come first in its ``PATH``.
+    filesystem
+        The shared filesystem's directory, of which a job may mount parts alone.
     """
 
-    def __init__(self, scratch: Path, images: Mapping[str, Path] | None = None) -> None:
+    def __init__(
+        self,
+        scratch: Path,
+        images: Mapping[str, Path] | None = None,
+        filesystem: Path | None = None,
+    ) -> None:
         self._scratch = scratch
+        self._filesystem = filesystem
         self._scratch.mkdir(parents=True, exist_ok=True)
         self._images = dict(images or {})
         self._inherited = {
@@ -147,9 +156,14 @@ class ProcessExecutor:
         temporary.mkdir()
         working = scratch / "work"
         working.mkdir()
+        arguments = [*_arguments(spec)]
+        if self._filesystem and namespaces.are_parts(spec.mounts, self._filesystem):
+            stage = scratch / "stage"
+            stage.mkdir()
+            arguments = namespaces.entering(spec.mounts, self._filesystem, stage) + arguments
         try:
             popen = subprocess.Popen(
-                _arguments(spec),
+                arguments,
                 cwd=working,
                 env=self._environment(spec, temporary),
                 stdin=subprocess.DEVNULL,
@@ -205,7 +219,10 @@ class ProcessExecutor:
             logger.warning(
                 "The process executor runs commands on this machine and ignores container images."
             )
-        for mount in spec.mounts:
+        parts = self._filesystem and namespaces.are_parts(spec.mounts, self._filesystem)
+        if parts and (reason := namespaces.why_not(spec.mounts)):
+            return reason
+        for mount in () if parts else spec.mounts:
             if not _is_there(mount):
                 return (
                     f"the process executor cannot mount {mount.source} at {mount.target}: start the"
