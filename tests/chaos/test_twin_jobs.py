@@ -77,3 +77,20 @@ def test_one_of_two_jobs_runs_the_task(cloud: LocalCloud, deployment: Any) -> No
         runs = [job["jobId"]] in ran.values()
         assert job["status"] == ("SUCCEEDED" if runs else "FAILED")
         assert job["container"]["exitCode"] == (0 if runs else 122)
+
+
+def test_a_forged_claim_is_not_followed(cloud: LocalCloud, deployment: Any) -> None:
+    """A task that writes somebody else's job into its directory fails as what it is."""
+    other = deployment.batch.submit(deployment.batch.definition("true"), deployment.queue)
+    run = deployment.run(
+        f"""
+        version 1.1
+        task forger {{
+          command <<< ln -sfn {other} ../claim; exit 7 >>>
+          output {{}}
+        }}
+        """,
+        fails=True,
+    )
+    assert run.error.get("cause", run.error)["exit_status"] == 7, run.error
+    assert "another job, of a submission" not in run.stderr

@@ -277,7 +277,21 @@ class _BatchTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
             return None
         if claim == task_files.CLOSED or task_files.holds(job_id or "", claim):
             return None
-        return claim
+        return claim if job_id is not None and self._are_twins(job_id, claim) else None
+
+    def _are_twins(self, job_id: str, other: str) -> bool:
+        """Whether the queue service knows both jobs by the same name: a task may write into its
+        directory whatever it wants."""
+        try:
+            found = patiently(
+                lambda: self._context.account.queue.describe([job_id, other]),
+                self._is_unwanted,
+                lambda exn: None,
+            )
+        except MiniwdlCloudError:
+            return False
+        names = [found[id_].detail.get("jobName") for id_ in (job_id, other) if id_ in found]
+        return len(names) == 2 and names[0] is not None and names[0] == names[1]
 
     def _follow(self, logger: logging.Logger, job_id: str) -> JobHandle:
         logger.notice(  # type: ignore[attr-defined]

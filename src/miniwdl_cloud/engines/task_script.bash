@@ -47,7 +47,7 @@ step cd "$d/work"; cd "$d/work" || exit 125
 # Of two jobs for one task, one may run it: making a link is atomic, and its text says whose it is.
 claim() { ln -sn "$me" "$c" || { h=$(readlink "$c") && { [ "$h" = "$me" ] || echo "held by $h"; }; }; }
 step claim
-case $e in *"held by "*) stop 122 "another job has this task: $e" ;; esac
+case $e in *$'\n'"held by "*) stop 122 "another job has this task: $e" ;; esac
 start=$(now)
 begin() { echo "start=$start" > "$s"; }
 step begin
