@@ -8,38 +8,39 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from terraform_tier import Terraform
 
 from miniwdl_cloud.aws.local import LocalSession
 from miniwdl_cloud.emulator.server import LocalCloud
 from miniwdl_cloud.infra.deploy import deploy_stack, template_text
 
-STACK = "one"
+pytestmark = pytest.mark.timeout(900)
 
 
 class Deployed:
-    """A deployment to look at."""
+    """A deployment to look at.
 
-    def __init__(self, cloud: LocalCloud) -> None:
+    Parameters
+    ----------
+    cloud
+        Where it is.
+    name
+        Of the deployment.
+    outputs
+        By the names of the template's outputs.
+    """
+
+    def __init__(self, cloud: LocalCloud, name: str, outputs: Mapping[str, str]) -> None:
         self.cloud = cloud
+        self.name = name
         self.session = LocalSession(cloud.endpoint_url, cloud.region)
-        self.outputs = deploy_stack(
-            self.session,
-            template_text(),
-            STACK,
-            {
-                "MountPoint": "/mnt/work",
-                "S3UploadBucket": "uploads",
-                "S3InputBuckets": "first,second",
-                "MaxVCPUTask": "512",
-                "CreateSpotServiceRole": "true",
-            },
-            {"Project": "test"},
-        )
+        self.outputs = outputs
 
     def client(self, service: str) -> Any:
         """A client of a service."""
@@ -61,28 +62,71 @@ class Deployed:
         return list(document["Statement"])
 
 
-@pytest.fixture(scope="module")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    """The template in an embedded AWS."""
+@pytest.fixture(scope="module", params=["cloudformation", "terraform"])
+def deployed(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployed]:
+    """The same deployment, made by the template and by the Terraform modules."""
     root = tmp_path_factory.mktemp("template")
+    terraform = Terraform(root, "batch-efs") if request.param == "terraform" else None
     with LocalCloud(root / "state", root / "filesystem") as cloud:
-        yield Deployed(cloud)
+        make = _cloudformation if terraform is None else partial(_terraform, terraform)
+        yield make(cloud)
+
+
+def _cloudformation(cloud: LocalCloud) -> Deployed:
+    outputs = deploy_stack(
+        LocalSession(cloud.endpoint_url, cloud.region),
+        template_text(),
+        "one",
+        {
+            "MountPoint": "/mnt/work",
+            "S3UploadBucket": "uploads",
+            "S3InputBuckets": "first,second",
+            "MaxVCPUTask": "512",
+            "CreateSpotServiceRole": "true",
+        },
+    )
+    return Deployed(cloud, "one", outputs)
+
+
+def _terraform(terraform: Terraform, cloud: LocalCloud) -> Deployed:
+    found = terraform.apply(
+        cloud.endpoint_url,
+        {
+            "name": "other",
+            "mount_point": "/mnt/work",
+            "s3upload_buckets": ["uploads"],
+            "s3_input_buckets": ["first", "second"],
+            "task_max_vcpus": 512,
+            "create_spot_service_roles": True,
+        },
+    )
+    return Deployed(
+        cloud,
+        "other",
+        {
+            "".join(word.capitalize() for word in name.split("_")): ",".join(value)
+            if isinstance(value, list)
+            else value
+            for name, value in found.items()
+        },
+    )
 
 
 def _event_queue(deployed: Deployed) -> str:
-    (url,) = deployed.client("sqs").list_queues(QueueNamePrefix=STACK)["QueueUrls"]
-    return f"https://sqs.{deployed.cloud.region}.amazonaws.com/{'/'.join(url.split('/')[-2:])}"
+    (url,) = deployed.client("sqs").list_queues(QueueNamePrefix=deployed.name)["QueueUrls"]
+    return str(url)
 
 
 def test_the_tags_of_the_workflow_queue_lead_to_everything(deployed: Deployed) -> None:
     """The workflow queue carries the tags that the commands read."""
-    queue = deployed.client("batch").describe_job_queues(jobQueues=[f"{STACK}-workflow"])
+    queue = deployed.client("batch").describe_job_queues(jobQueues=[f"{deployed.name}-workflow"])
     outputs = deployed.outputs
     assert queue["jobQueues"][0]["tags"] == {
-        "Name": STACK,
+        "Name": deployed.name,
         "Owner": "miniwdl",
         "Environment": "miniwdl",
-        "Project": "test",
         "DefaultTaskQueue": outputs["TaskQueue"],
         "DefaultTaskQueueFallback": outputs["TaskQueueFallback"],
         "DefaultFsap": outputs["AccessPointId"],
@@ -90,6 +134,9 @@ def test_the_tags_of_the_workflow_queue_lead_to_everything(deployed: Deployed) -
         "DefaultStageUri": f"s3://{outputs['BucketName']}/stage",
         "DefaultTaskRoleArn": outputs["TaskRoleArn"],
         "DefaultEventQueueUrl": _event_queue(deployed),
+        "DefaultEcsCluster": outputs["EcsCluster"],
+        "DefaultEcsExecutionRoleArn": _execution_role(deployed),
+        "DefaultEcsLogGroup": outputs["EcsLogGroup"],
         "WorkflowEngineRoleArn": outputs["WorkflowEngineRoleArn"],
     }
 
@@ -192,7 +239,10 @@ def test_the_workflow_role_is_bounded(deployed: Deployed) -> None:
     role = deployed.outputs["WorkflowEngineRoleArn"]
     statements = {s["Sid"]: s for s in deployed.policy(role, "batch")}
     queues = [r for r in statements["SubmitTasks"]["Resource"] if ":job-queue/" in r]
-    assert [r.rpartition("/")[2] for r in queues] == [f"{STACK}-task", f"{STACK}-task-fallback"]
+    assert {r.rpartition("/")[2] for r in queues} == {
+        f"{deployed.name}-task",
+        f"{deployed.name}-task-fallback",
+    }
     assert statements["TaskRole"]["Action"] == "iam:PassRole"
     assert statements["TaskRole"]["Resource"] == deployed.outputs["TaskRoleArn"]
     everywhere = [s["Sid"] for s in statements.values() if s["Resource"] == "*"]
@@ -215,10 +265,10 @@ def test_roles_reach_the_named_buckets_only(deployed: Deployed) -> None:
         written = [s for s in statements if "s3:PutObject" in s["Action"]]
         assert bool(written) is writes
         for statement in written:
-            assert statement["Resource"] == [
+            assert set(statement["Resource"]) == {
                 f"arn:aws:s3:::{own}/*",
                 "arn:aws:s3:::uploads/*",
-            ]
+            }
         inputs = next(s for s in statements if s["Sid"] == "InputBuckets")
         assert set(inputs["Resource"]) == {
             "arn:aws:s3:::first",
@@ -234,6 +284,7 @@ def test_the_spot_service_role_is_made_on_demand(deployed: Deployed) -> None:
     assert role["Path"] == "/aws-service-role/spot.amazonaws.com/"
 
 
+@pytest.mark.parametrize("deployed", ["cloudformation"], indirect=True)
 def test_it_shrinks_to_what_is_asked(deployed: Deployed) -> None:
     """Two zones and no options leave out the third subnet, the mount tag and foreign buckets; and
     stacks live side by side."""
@@ -315,7 +366,7 @@ def test_the_rule_sends_the_state_changes_of_task_jobs(deployed: Deployed) -> No
     """The rule wants what the engine acts on, from the two task queues, and sends it to the queue
     that the tag names."""
     events, batch = deployed.client("events"), deployed.client("batch")
-    (rule,) = events.list_rules(NamePrefix=STACK)["Rules"]
+    (rule,) = events.list_rules(NamePrefix=deployed.name)["Rules"]
     arns = [
         batch.describe_job_queues(jobQueues=[deployed.outputs[name]])["jobQueues"][0]["jobQueueArn"]
         for name in ("TaskQueue", "TaskQueueFallback")
@@ -332,7 +383,7 @@ def test_the_rule_sends_the_state_changes_of_task_jobs(deployed: Deployed) -> No
 def test_the_event_queue_is_closed(deployed: Deployed) -> None:
     """The queue is encrypted, forgets soon, and takes messages of that rule alone; the workflow
     role may receive, delete and give back, nothing else."""
-    (rule,) = deployed.client("events").list_rules(NamePrefix=STACK)["Rules"]
+    (rule,) = deployed.client("events").list_rules(NamePrefix=deployed.name)["Rules"]
     attributes = deployed.client("sqs").get_queue_attributes(
         QueueUrl=_event_queue(deployed), AttributeNames=["All"]
     )["Attributes"]
@@ -349,3 +400,14 @@ def test_the_event_queue_is_closed(deployed: Deployed) -> None:
         "sqs:DeleteMessage",
         "sqs:ReceiveMessage",
     ]
+
+
+def test_the_cluster_can_run_tasks_on_fargate(deployed: Deployed) -> None:
+    """The ECS cluster has both of Fargate's capacity providers, and its log group is there."""
+    ecs = deployed.client("ecs")
+    (cluster,) = ecs.describe_clusters(clusters=[deployed.outputs["EcsCluster"]])["clusters"]
+    assert cluster["capacityProviders"] == ["FARGATE", "FARGATE_SPOT"]
+    groups = deployed.client("logs").describe_log_groups(
+        logGroupNamePrefix=deployed.outputs["EcsLogGroup"]
+    )
+    assert [group["retentionInDays"] for group in groups["logGroups"]] == [30]

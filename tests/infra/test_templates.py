@@ -267,19 +267,23 @@ def test_private_subnets(session: LocalSession, filesystem: str, service: str) -
 
 
 def test_parts_can_be_left_out_and_put_in(session: LocalSession) -> None:
-    """Without fallback and events there is nothing of them, in tags and policies either; with GPU
-    types there is an environment of them after the first. An update turns each on and off."""
+    """Without fallback, events and Fargate there is nothing of them, in tags and policies either;
+    with GPU types there is an environment of them after the first. An update turns each on and off.
+    """
     made = Deployed(
         session,
         "batch-efs",
         EnableTaskFallback="false",
         EnableEvents="false",
+        EnableFargate="false",
         GpuInstanceTypes="g6,p4d",
         TaskInstanceTypes="m6i",
     )
-    assert "TaskQueueFallback" not in made.outputs
+    assert "TaskQueueFallback" not in made.outputs and "EcsCluster" not in made.outputs
+    assert made.client("ecs").list_clusters()["clusterArns"] == []
     tags = made.queue("WorkflowQueue")["tags"]
     assert "DefaultTaskQueueFallback" not in tags and "DefaultEventQueueUrl" not in tags
+    assert "DefaultEcsCluster" not in tags
     first, second = made.environments("TaskQueue")
     assert (first["instanceTypes"], second["instanceTypes"]) == (["m6i"], ["g6", "p4d"])
     statements = {s["Sid"]: s for s in made.statements("batch")}
@@ -292,6 +296,8 @@ def test_parts_can_be_left_out_and_put_in(session: LocalSession) -> None:
     tags = again.queue("WorkflowQueue")["tags"]
     assert tags["DefaultTaskQueueFallback"] == "v-batch-efs-task-fallback"
     assert "DefaultEventQueueUrl" in tags
+    assert tags["DefaultEcsCluster"] == again.outputs["EcsCluster"]
+    assert {s["Sid"] for s in again.statements("ecs")} >= {"RunTasks", "ExecutionRole"}
     assert len(again.environments("TaskQueue")) == 1
     assert {s["Sid"] for s in again.statements("batch")} >= {"Events"}
     (rule,) = again.client("events").list_rules(NamePrefix=made.stack)["Rules"]

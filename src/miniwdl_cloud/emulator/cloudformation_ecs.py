@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +53,6 @@ class Cluster:
         if region_name != cls.ecs.region:
             raise ValueError(f"The embedded AWS has ECS in {cls.ecs.region} only.")
         given = dict(cloudformation_json["Properties"])
-        if "ClusterName" not in given:
-            name = f"{name}-{uuid.uuid4().hex[:12]}"
         request = cls._request("CreateCluster", {**given, "ClusterName": name})
         arn = cls.ecs.create_cluster(request)["cluster"]["clusterArn"]
 

@@ -93,6 +93,12 @@ ALL: tuple[Parameter, ...] = (
         "tell workflow jobs of their tasks' state changes by SQS [true]",
     ),
     Parameter(
+        "EnableFargate",
+        "enable-fargate",
+        "true|false",
+        "ECS cluster for the engine aws_fargate; with EFS only [true]",
+    ),
+    Parameter(
         "CreateSpotServiceRole",
         "create-spot-service-role",
         "true|false",

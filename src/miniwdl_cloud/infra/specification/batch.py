@@ -6,6 +6,7 @@ from typing import Any
 
 from troposphere import Equals, GetAtt, If, Not, NoValue, Ref, Sub, batch, events, sqs
 
+from . import fargate
 from .base import Network, Part, document, label_map, labels
 from .hosts import launch
 from .roles import COMPUTE
@@ -127,6 +128,7 @@ def workflow_queue(filesystem: str, network: Network) -> Part:
         "efs": {
             "DefaultFsap": Ref("AccessPoint"),
             "DefaultMount": If("HasMountPoint", Ref("MountPoint"), NoValue),
+            **fargate.queue_tags(),
         },
         "fsx": {"DefaultFsid": Ref("FileSystem"), "DefaultMount": LUSTRE_MOUNT},
     }[filesystem]

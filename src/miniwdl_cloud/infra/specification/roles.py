@@ -48,7 +48,7 @@ def roles(filesystem: str) -> Part:
             "WorkflowEngineRole",
             Description="Workflow jobs of miniwdl-cloud",
             AssumeRolePolicyDocument=tasks,
-            ManagedPolicyArns=[_managed("AmazonECSTaskExecutionRolePolicy")],
+            ManagedPolicyArns=[managed("AmazonECSTaskExecutionRolePolicy")],
             Policies=[
                 iam.Policy(PolicyName="batch", PolicyDocument=document(_batch_statements())),
                 iam.Policy(PolicyName="logs", PolicyDocument=document(logs)),
@@ -56,6 +56,7 @@ def roles(filesystem: str) -> Part:
                 iam.Policy(
                     PolicyName="s3", PolicyDocument=document(storage.bucket_statements(write=True))
                 ),
+                *_fargate_policies(filesystem),
             ],
             Tags=labels(),
         ),
@@ -81,7 +82,7 @@ def roles(filesystem: str) -> Part:
             "InstanceRole",
             Description="Task instances of miniwdl-cloud",
             AssumeRolePolicyDocument=trusted(Sub("ec2.${AWS::URLSuffix}")),
-            ManagedPolicyArns=[_managed("AmazonEC2ContainerServiceforEC2Role")],
+            ManagedPolicyArns=[managed("AmazonEC2ContainerServiceforEC2Role")],
             Tags=labels(),
         ),
         "Of instances. EC2 jobs of Batch run in the host's network, so their commands can reach"
@@ -107,7 +108,8 @@ def roles(filesystem: str) -> Part:
     return part
 
 
-def _managed(name: str) -> Sub:
+def managed(name: str) -> Sub:
+    """The ARN of one of AWS's own policies for services."""
     return Sub(f"arn:${{AWS::Partition}}:iam::aws:policy/service-role/{name}")
 
 
@@ -171,3 +173,61 @@ def _batch_statements() -> list[Any]:
             "Condition": {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
         },
     ]
+
+
+def _fargate_policies(filesystem: str) -> list[Any]:
+    """What the engine aws_fargate needs; Fargate mounts EFS alone."""
+    if filesystem != "efs":
+        return []
+    definitions, cluster = arn("ecs", "task-definition/*"), GetAtt("EcsCluster", "Arn")
+    tasks = arn("ecs", "task/${EcsCluster}/*")
+    in_cluster = {"ArnEquals": {"ecs:cluster": cluster}}
+    statements = [
+        {
+            "Sid": "RunTasks",
+            "Effect": "Allow",
+            "Action": "ecs:RunTask",
+            "Resource": [definitions],
+            "Condition": in_cluster,
+        },
+        {
+            "Sid": "Tasks",
+            "Effect": "Allow",
+            "Action": ["ecs:DescribeTasks", "ecs:StopTask", "ecs:TagResource"],
+            "Resource": [tasks],
+        },
+        {
+            "#": "Of tasks, ECS knows the cluster as a condition only; of definitions, nothing.",
+            "Sid": "ListTasks",
+            "Effect": "Allow",
+            "Action": "ecs:ListTasks",
+            "Resource": "*",
+            "Condition": in_cluster,
+        },
+        {
+            "Sid": "Definitions",
+            "Effect": "Allow",
+            "Action": [
+                "ecs:DeregisterTaskDefinition",
+                "ecs:DescribeTaskDefinition",
+                "ecs:ListTaskDefinitions",
+                "ecs:RegisterTaskDefinition",
+            ],
+            "Resource": "*",
+        },
+        {
+            "Sid": "Cluster",
+            "Effect": "Allow",
+            "Action": "ecs:DescribeClusters",
+            "Resource": [cluster],
+        },
+        {
+            "Sid": "ExecutionRole",
+            "Effect": "Allow",
+            "Action": "iam:PassRole",
+            "Resource": GetAtt("EcsExecutionRole", "Arn"),
+            "Condition": {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
+        },
+    ]
+    policy = iam.Policy(PolicyName="ecs", PolicyDocument=document(statements))
+    return [If("HasFargate", policy, NoValue)]

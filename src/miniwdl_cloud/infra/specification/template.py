@@ -8,7 +8,7 @@ from typing import Any
 
 from troposphere import Join, Template
 
-from . import batch, hosts, network, roles, storage
+from . import batch, fargate, hosts, network, roles, storage
 from .base import Network, Part
 from .yaml_text import WIDTH, comment, mapping, without_comments
 
@@ -80,6 +80,7 @@ def parts(variant: Variant) -> list[Part]:
         batch.environments(system, place),
         batch.queues(system, place, variant.name),
         batch.job_events(),
+        *([fargate.cluster()] if system == "efs" else []),
         batch.workflow_queue(system, place),
         _network_outputs(variant, place),
     ]
