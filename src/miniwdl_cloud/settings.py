@@ -148,8 +148,8 @@ BLOCKED_WAIT = _aws(
 )
 ACCOUNTING_DIR = _aws(
     "accounting_dir",
-    "directory of the shared filesystem where runs keep account of their jobs; relative to [file_io]"
-    " root",
+    "directory of the shared filesystem where runs keep account of their jobs; relative to"
+    " [file_io] root",
     default="miniwdl_run/_ACCOUNTS",
 )
 ADOPT = _aws(
@@ -223,6 +223,27 @@ FSX_WAIT = Setting(
     " given up",
     kind="float",
     default=3600.0,
+)
+MIN_FREE_SPACE = _aws(
+    "min_free_space_gib",
+    "GiB that have to be free on the shared filesystem for a run to begin; 0 for no such condition",
+    kind="float",
+    default=0.0,
+)
+MIN_FREE_INODES = _aws(
+    "min_free_inodes",
+    "files that have to fit on the shared filesystem yet for a run to begin; 0 for no such"
+    " condition",
+    kind="int",
+    default=0,
+)
+CALL_CACHE_DIR = Setting(
+    "call_cache", "dir", "miniwdl's call cache; relative to [file_io] root (read by `clean`)"
+)
+DOWNLOAD_CACHE_DIR = Setting(
+    "download_cache",
+    "dir",
+    "miniwdl's download cache; relative to [file_io] root (read by `clean`)",
 )
 FILE_IO_ROOT = Setting("file_io", "root", "directory that the shared filesystem is mounted at")
 CONTAINER_BACKEND = Setting("scheduler", "container_backend", "engine that runs the tasks")

@@ -27,6 +27,7 @@ COMMANDS = (
     "deploy",
     "fetch",
     "fsx-to-s3",
+    "clean",
     "status",
     "logs",
     "cancel",

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from .. import settings
 from ..errors import ConfigurationError, UsageError
+from ..housekeeping.space import check_space
 
 
 class ConfigLoader(Protocol):
@@ -83,7 +84,7 @@ def read_settings(cfg: ConfigLoader, environ: Mapping[str, str] | None = None) -
     UsageError
         A setting does not have its type.
     ConfigurationError
-        The mount point or the task queue is not set.
+        The mount point or the task queue is not set, or the filesystem there is nearly full.
     """
     environ = settings.environment() if environ is None else environ
     found = settings.Settings(
@@ -107,6 +108,7 @@ def read_settings(cfg: ConfigLoader, environ: Mapping[str, str] | None = None) -
     isolation = found.get(settings.ISOLATION)
     if isolation not in ("shared", "strict"):
         raise UsageError("Set [aws] isolation (MINIWDL__AWS__ISOLATION) to shared or to strict.")
+    check_space(Path(mount), found)
     fs = found.get(settings.FS)
     events = found.get(settings.EVENT_QUEUE)
     return EngineSettings(

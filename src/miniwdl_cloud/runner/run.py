@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import settings
 from ..errors import ConfigurationError, MiniwdlCloudError, UsageError
+from ..housekeeping.space import check_space
 from ..settings import Settings
 from ..submit.shipping import HASH_ENV, TAGS_ENV, TEXT_ENV, URI_ENV
 from .signals import Interrupted, SignalRelay, say
@@ -68,6 +69,7 @@ def run(options: Options, environ: Mapping[str, str], miniwdl: Sequence[str] | N
     asked = found.get(settings.S3_UPLOAD_FOLDER)
     delete_after = _delete_after(found, asked)
     root = Path(found.get(settings.FILE_IO_ROOT) or "/")
+    check_space(root, found)
     # miniwdl warns of MINIWDL_* variables that it does not know.
     child_environ = {k: v for k, v in environ.items() if k not in SHIPPING_VARIABLES}
     if default_cfg:
