@@ -38,6 +38,7 @@ from .config import read_settings
 from .context import BatchContext, make_context
 from .retries import Attempts
 from .task_job import MIN_MEMORY_MIB, request_of
+from .twins import other_job
 
 FOLLOW_PERIOD = 0.5
 """Seconds between two looks at a task's standard error, where somebody listens."""
@@ -268,30 +269,8 @@ class _BatchTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
                 raise WDL.Error.RuntimeError(f"the job could not be submitted: {news.error}")
 
     def _other_job(self, job_id: str | None) -> str | None:
-        """The job that has this attempt in place of one that is over; if there is none, no other
-        will have it from now on. See `task_files.close_attempt`."""
-        try:
-            claim = task_files.close_attempt(Path(self.host_dir), self.try_counter)
-        except (OSError, FilesystemFull):
-            # Whoever needs the filesystem next will say so.
-            return None
-        if claim == task_files.CLOSED or task_files.holds(job_id or "", claim):
-            return None
-        return claim if job_id is not None and self._are_twins(job_id, claim) else None
-
-    def _are_twins(self, job_id: str, other: str) -> bool:
-        """Whether the queue service knows both jobs by the same name: a task may write into its
-        directory whatever it wants."""
-        try:
-            found = patiently(
-                lambda: self._context.account.queue.describe([job_id, other]),
-                self._is_unwanted,
-                lambda exn: None,
-            )
-        except MiniwdlCloudError:
-            return False
-        names = [found[id_].detail.get("jobName") for id_ in (job_id, other) if id_ in found]
-        return len(names) == 2 and names[0] is not None and names[0] == names[1]
+        queue, attempt = self._context.account.queue, self.try_counter
+        return other_job(queue, Path(self.host_dir), attempt, job_id, self._is_unwanted)
 
     def _follow(self, logger: logging.Logger, job_id: str) -> JobHandle:
         logger.notice(  # type: ignore[attr-defined]

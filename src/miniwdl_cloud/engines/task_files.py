@@ -14,14 +14,22 @@ In the task's run directory, with ``N`` empty for the first attempt, then 2, 3, 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib.resources
+import os
 import shlex
-from collections.abc import Callable, Mapping
+import shutil
+import stat
+import uuid
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from ..filesystems.weather import awaited, retried
+from ..filesystems.weather import PASSING, awaited, retried
 from ..jobs.outcome import TaskResult
 
+RECORD_MOST = 4096
+"""Characters that are read of a record."""
 CLOSED = "closed"
 """A claim that no job can have: the attempt is over."""
 
@@ -47,7 +55,20 @@ def status_file(task_dir: Path, attempt: int) -> Path:
 def write_command(task_dir: Path, command: str) -> None:
     """Write the task's command."""
     path = task_dir / "command"
-    retried(lambda: path.write_text(command), path)
+    retried(lambda: _write_anew(path, command), path)
+
+
+def _write_anew(path: Path, text: str) -> None:
+    """Write a file in the place of what may be there, were it a link that a task has put there."""
+    temporary = path.with_name(f"{path.name}.tmp.{uuid.uuid4().hex}")
+    try:
+        with temporary.open("x") as file:
+            file.write(text)
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def write_environment(task_dir: Path, environment: Mapping[str, str]) -> None:
@@ -55,7 +76,7 @@ def write_environment(task_dir: Path, environment: Mapping[str, str]) -> None:
     path = task_dir / "env.sh"
     if environment:
         lines = [f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()]
-        retried(lambda: path.write_text("".join(lines)), path)
+        retried(lambda: _write_anew(path, "".join(lines)), path)
     else:
         retried(lambda: path.unlink(missing_ok=True), path)
 
@@ -122,9 +143,10 @@ def await_result(
 
 
 def read_result(task_dir: Path, attempt: int) -> TaskResult | None:
-    """What the task script recorded of an attempt; ``None`` if it never began."""
+    """What the task script recorded of an attempt; ``None`` if it never began, or if the task has
+    put something else in the record's place."""
     try:
-        text = status_file(task_dir, attempt).read_text()
+        text = _read_regular(status_file(task_dir, attempt))
     except OSError:
         return None
     fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
@@ -138,6 +160,63 @@ def read_result(task_dir: Path, attempt: int) -> TaskResult | None:
 
 def _int(text: str | None) -> int | None:
     return int(text) if text and text.isdecimal() else None
+
+
+def _read_regular(path: Path) -> str:
+    """A small file's text. Neither follows a link nor waits for the other end of a named pipe."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, errors="replace") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path))
+        return file.read(RECORD_MOST)
+
+
+def restore(task_dir: Path, streams: Iterable[Path]) -> list[str]:
+    """Put right what a task has replaced of that which its engine and miniwdl will read: they run
+    outside its container, and could be led to files there. To be called when the job has ended.
+
+    Parameters
+    ----------
+    task_dir
+        The task's run directory.
+    streams
+        Its standard output and standard error.
+
+    Returns
+    -------
+    list[str]
+        Names of what was no regular file, or no directory, any more; now it is, and empty.
+    """
+    replaced = []
+    for path in streams:
+        if not _is(stat.S_ISREG, path):
+            _remove(path)
+            retried(path.touch, path)
+            replaced.append(path.name)
+    work = task_dir / "work"
+    if not _is(stat.S_ISDIR, work):
+        _remove(work)
+        retried(lambda: work.mkdir(exist_ok=True), work)
+        replaced.append(work.name)
+    return replaced
+
+
+def _is(kind: Callable[[int], bool], path: Path) -> bool:
+    def look() -> bool:
+        return kind(os.lstat(path).st_mode)
+
+    try:
+        # Whatever is missing here was made by this process, and removed by the task.
+        return retried(look, path, PASSING - {errno.ENOENT})
+    except FileNotFoundError:
+        return False
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except (IsADirectoryError, PermissionError):
+        shutil.rmtree(path)
 
 
 def _float(text: str | None) -> float | None:
