@@ -10,12 +10,15 @@ import json
 import time
 from collections.abc import Callable, Sequence
 
-from ..aws.sqs import Message, SqsQueue
+from ..aws.sqs import BATCH_MAX, Message, SqsQueue
 from ..jobs.push import JobEvent
 from .batch_queue import snapshot_of
 
 HOLD = 10
 """Seconds for which nobody else receives events that we are looking at."""
+DELETE_WITHIN = 1.0
+"""Seconds for which events that are done with wait for others, to be deleted by one call. `HOLD`
+allows for these and for the longest receive after them."""
 FOREIGN_AGE = 15.0
 """Seconds after which nobody is expected to want an event any more: its owner has ended."""
 FOREIGN_RECEIVES = 20
@@ -38,9 +41,13 @@ class BatchEventQueue:
     def __init__(self, queue: SqsQueue, clock: Callable[[], float] = time.time) -> None:
         self._queue = queue
         self._clock = clock
+        self._done: list[str] = []
+        self._oldest_done = 0.0
 
     def receive(self, wait_s: int) -> Sequence[JobEvent]:
         """Up to ten events; messages that are none are deleted."""
+        if self._done and self._clock() - self._oldest_done >= DELETE_WITHIN:
+            self.flush()
         events, strange = [], []
         for message in self._queue.receive(wait_s, HOLD):
             event = self._event(message)
@@ -48,7 +55,7 @@ class BatchEventQueue:
                 strange.append(message.receipt)
             else:
                 events.append(event)
-        self._queue.delete(strange)
+        self._forget(strange)
         return events
 
     def settle(self, ours: Sequence[JobEvent], others: Sequence[JobEvent]) -> None:
@@ -65,7 +72,21 @@ class BatchEventQueue:
         # Others wait for these.
         self._queue.give_back(at_once, 0)
         self._queue.give_back(later, 1)
+        self._forget(done)
+
+    def flush(self) -> None:
+        """Delete what is done with and not deleted yet."""
+        done, self._done = self._done, []
         self._queue.delete(done)
+
+    def _forget(self, receipts: Sequence[str]) -> None:
+        if not self._done:
+            self._oldest_done = self._clock()
+        self._done += receipts
+        # What fills calls goes at once.
+        full = len(self._done) - len(self._done) % BATCH_MAX
+        now, self._done = self._done[:full], self._done[full:]
+        self._queue.delete(now)
 
     def _event(self, message: Message) -> JobEvent | None:
         try:

@@ -202,9 +202,9 @@ class Dispatcher:
         now = self._clock()
         self._check_cancelled(now)
         self._check_expired(now)
-        if self._listener:
-            self._listener.want(bool(self._jobs))
-        wake = min(self._submitter.due(now), self._watcher.due(now))
+        if self._listener and self._arrivals:
+            self._listener.want(self._arrivals.worth_receiving(len(self._jobs)))
+        wake = min(self._submitter.due(now), self._watcher.due(now, len(self._jobs)))
         return min(wake, self._next_cancel_check) if self._jobs else wake
 
     def _enter(self, job: Job) -> None:

@@ -55,5 +55,5 @@ class DispatchOptions:
 
     @property
     def large_refresh_rate(self) -> Rate:
-        """The same for arrays so large that it takes several calls."""
+        """The same for arrays so large that it takes several calls, or while there are many."""
         return Rate(start=0.4, least=0.4, most=0.4, climb=0.0, burst=2.0)

@@ -25,6 +25,19 @@ LATE = 10.0
 """Seconds that the event of an end may come after polling has seen it; then it counts as missed."""
 LAG = 2.0
 """Seconds from which on events come so late that looking is as fast, as when very many come."""
+BULK = 150
+"""Jobs under way above which events are left alone: each costs a fifth of a call and more, while a
+look shows a hundred jobs."""
+EXPIRED = 120.0
+"""Seconds after which events that were left alone are gone: the retention of the deployment's
+queue. Until then they would have to be received before any new ones."""
+CROWD = 10
+"""Events of other processes' jobs, received at once and none of ours among them, that mean that the
+source is full of them."""
+CROWD_PAUSE_MOST = 30.0
+"""Seconds up to which receiving then pauses, from one second on, twice as long each time."""
+GATHER = 0.1
+"""Seconds between two receives while several events come at a time, so that one brings more."""
 DISTRUST = 60.0
 """Seconds after a missed event during which polling goes on as if there were no events; twice as
 many after each further one."""
@@ -64,7 +77,10 @@ class EventSource(Protocol):
         """Events, as soon as there are any; none after ``wait_s`` seconds."""
 
     def settle(self, ours: Sequence[JobEvent], others: Sequence[JobEvent]) -> None:
-        """Forget events that were for this process, and let other processes have theirs."""
+        """Forget events that were for this process, soon, and let others have theirs, at once."""
+
+    def flush(self) -> None:
+        """Do what was put off."""
 
 
 class Arrivals:
@@ -86,11 +102,29 @@ class Arrivals:
         self._complained = False
         self._lagging = False
         self._trusted = False
+        self._in_bulk = False
+        self._resume_at = clock()
 
     @property
     def healthy(self) -> bool:
         """Whether events come, and soon enough that nobody needs to look."""
         return self._trusted and not self._lagging
+
+    def worth_receiving(self, jobs: int) -> bool:
+        """Whether to receive events while so many jobs are under way."""
+        now = self._clock()
+        if jobs > BULK:
+            self._in_bulk = True
+            self._trusted = self._lagging = False
+            self._owed.clear()
+        elif self._in_bulk and jobs <= BULK / 2:
+            self._in_bulk = False
+            self._resume_at = now + EXPIRED
+        return jobs > 0 and not self._in_bulk and now >= self._resume_at
+
+    def crowded(self) -> None:
+        """The source is full of other processes' events: ours will be late."""
+        self._lagging = True
 
     def expect(self, name: str) -> None:
         """A job of this name is going to be submitted."""
@@ -118,14 +152,15 @@ class Arrivals:
         if snapshot.state.ended:
             self._owed.pop(snapshot.job_id, None)
         self._lagging = event.age_s > LAG
-        if self._clock() >= self._distrusted_until:
+        if self._clock() >= self._distrusted_until and not self._in_bulk:
             self._trusted = True
         return True
 
     def ended_unannounced(self, job_id: str) -> None:
         """Polling saw the end of a job of which no event has told."""
-        if not self._lagging:
-            self._owed[job_id] = self._clock() + LATE
+        now = self._clock()
+        if not self._lagging and not self._in_bulk and now >= self._resume_at:
+            self._owed[job_id] = now + LATE
 
     def check(self, now: float) -> float:
         """See whether events are missing; returns when to come back."""
@@ -176,6 +211,7 @@ class Listener:
         self._failed = failed
         self._wanted = threading.Event()
         self._closing = threading.Event()
+        self._crowd_pause = 1.0
         self._thread = threading.Thread(
             target=self._run, name="miniwdl-cloud-listener", daemon=True
         )
@@ -204,10 +240,12 @@ class Listener:
     def _run(self) -> None:
         troubles = 0
         while not self._closing.is_set():
-            if not self._wanted.wait(timeout=1.0) or self._closing.is_set():
-                continue
             try:
-                self._receive()
+                # Closing sets both, this one first.
+                if self._wanted.is_set() and not self._closing.is_set():
+                    self._receive()
+                else:
+                    self._source.flush()
                 troubles = 0
             except Unreachable as exn:
                 troubles += 1
@@ -217,10 +255,12 @@ class Listener:
                 # No permission, no such queue: it will not get better by itself.
                 self._failed(exn)
                 return
+            self._wanted.wait(timeout=1.0)
 
     def _receive(self) -> None:
         events = self._source.receive(LONGEST_RECEIVE)
         if not events:
+            self._crowd_pause = 1.0
             return
         others = self._hand_over(events)
         if others is None:
@@ -228,3 +268,10 @@ class Listener:
             return
         receipts = {event.receipt for event in others}
         self._source.settle([e for e in events if e.receipt not in receipts], others)
+        if len(others) == len(events) >= CROWD:
+            self._closing.wait(self._crowd_pause)
+            self._crowd_pause = min(CROWD_PAUSE_MOST, self._crowd_pause * 2)
+            return
+        self._crowd_pause = 1.0
+        if len(events) > 1:
+            self._closing.wait(GATHER)

@@ -21,6 +21,10 @@ HOLD_ON = 0.25
 """Seconds that a job with company waits for more of it, from the latest that came."""
 HOLD_MOST = 1.0
 """Seconds after which a group goes out although more of its kind arrive."""
+HOLD_MANY = 3.0
+"""So many times as long is a group of many held, which goes out by fewer calls that way."""
+MANY = 50
+"""Jobs for which a group is held twice as long, and so on."""
 DOUBT = 15.0
 """Seconds for which a submission in doubt is looked for by its name before it is sent again: lists
 of jobs may lag behind."""
@@ -39,7 +43,8 @@ class _Group:
     def due(self) -> float:
         if len(self.jobs) < 2:
             return self.first + HOLD
-        return min(self.latest + HOLD_ON, self.first + HOLD_MOST)
+        longer = min(HOLD_MANY, 1 + len(self.jobs) / MANY)
+        return min(self.latest + HOLD_ON * longer, self.first + HOLD_MOST * longer)
 
 
 class Submitter:

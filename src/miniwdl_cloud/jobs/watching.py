@@ -11,7 +11,7 @@ from ..errors import Throttled
 from .handle import Ended, Lost
 from .options import DispatchOptions
 from .pacing import Pacing
-from .push import Arrivals, JobEvent
+from .push import BULK, CROWD, Arrivals, JobEvent
 from .request import JobSnapshot, JobState
 from .service import QueueService
 from .state import Job, Unit
@@ -28,6 +28,8 @@ RECONCILE_FACTOR = 10.0
 """By so much looks are rarer while events arrive."""
 RECONCILE_MOST = 30.0
 """Seconds between two looks up to which they become rarer."""
+BULK_FACTOR = 2.5
+"""By so much looks at an array are rarer while more jobs than `push.BULK` are under way."""
 _WAITING = (JobState.SUBMITTED, JobState.PENDING, JobState.RUNNABLE)
 
 
@@ -64,6 +66,7 @@ class Watcher:
         self._trouble = trouble
         self._arrivals = arrivals
         self._relied_on_events = False
+        self._under_way = 0
         self._by_id: dict[str, Job] = {}
         self._order = itertools.count()
         self._due: list[tuple[float, int, Unit]] = []
@@ -92,6 +95,8 @@ class Watcher:
                 self._heard(event.snapshot)
             else:
                 others.append(event)
+        if self._arrivals is not None and len(others) == len(events) >= CROWD:
+            self._arrivals.crowded()
         return others
 
     def _heard(self, snapshot: JobSnapshot) -> None:
@@ -100,8 +105,15 @@ class Watcher:
         if job is not None and not job.cancelling:
             self._tell(job, snapshot)
 
-    def due(self, now: float) -> float:
-        """Do what is due; returns when to come back."""
+    def due(self, now: float, under_way: int) -> float:
+        """Do what is due; returns when to come back.
+
+        Parameters
+        ----------
+        under_way
+            How many jobs this process waits for.
+        """
+        self._under_way = under_way
         wake = self._events_due(now)
         return min(wake, self._look_due(now), self._refresh_due(now))
 
@@ -125,6 +137,8 @@ class Watcher:
         period = self._options.describe_period
         if self._arrivals is not None and self._arrivals.healthy:
             return max(period, min(RECONCILE_MOST, period * RECONCILE_FACTOR))
+        if unit.is_array and self._under_way > BULK:
+            return period * BULK_FACTOR
         young = max(SOONEST_LOOK, (now - unit.submitted) * YOUNG_SHARE)
         return min(period, young)
 
@@ -205,7 +219,8 @@ class Watcher:
             count = _unnoticed(unit)
             few = count < min(WORTH_A_CALL, len(unit.open_jobs))
             large = len(unit.open_jobs) > self._service.describe_max
-            pacing = self._large_refreshes if large else self._refreshes
+            many = large or self._under_way > BULK
+            pacing = self._large_refreshes if many else self._refreshes
             if few and not pacing.take(now):
                 return pacing.next_at(now)
             if not self._pacing.take(now):
@@ -216,10 +231,15 @@ class Watcher:
         return float("inf")
 
     def _refresh(self, unit: Unit) -> None:
-        """Look an array's children up: all that are open where one call shows them, else those
-        that ended by the lists of states."""
-        by_id = {job.job_id: job for job in unit.open_jobs if job.job_id is not None}
+        """Look an array's children up: all that are open where one call shows them, and those of
+        other arrays along with them; else those that ended by the lists of states."""
+        by_id = _open_by_id(unit)
         if len(by_id) <= self._service.describe_max:
+            for other in list(self._stale):
+                more = _open_by_id(other)
+                if len(by_id) + len(more) <= self._service.describe_max:
+                    self._stale.remove(other)
+                    by_id.update(more)
             self._look_at(list(by_id), by_id)
             return
         try:
@@ -270,6 +290,10 @@ class Watcher:
             job.finish(Ended(snapshot))
         else:
             job.saw(snapshot)
+
+
+def _open_by_id(unit: Unit) -> dict[str, Job]:
+    return {job.job_id: job for job in unit.open_jobs if job.job_id is not None}
 
 
 def _over(unit: Unit) -> bool:

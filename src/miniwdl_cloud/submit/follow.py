@@ -18,6 +18,10 @@ PERIOD_MAX_LOG_S = 3.0
 """Seconds between looks at a job, and where its log is shown as well."""
 PERIOD_SHARE = 0.1
 """The next look comes after this share of the time since the last news."""
+PERIOD_BUSY_S = 1.5
+"""Seconds between looks up to which it becomes, by `AGE_SHARE`, while there is always news."""
+AGE_SHARE = 0.05
+"""The next look comes after this share of the time that was waited so far."""
 MARKER_WAIT_S = 10.0
 """Seconds that the end of the log may take to arrive after the job has ended."""
 QUIET_S = 3.0
@@ -90,7 +94,7 @@ class Follower:
         Unreachable
             AWS has not answered for half an hour.
         """
-        last_answer = last_news = self._clock()
+        began = last_answer = last_news = self._clock()
         while True:
             try:
                 job = self._batch.describe_jobs([self._job_id]).get(self._job_id)
@@ -109,7 +113,14 @@ class Follower:
                 raise self._lost(outage)
             last_news = now if news else last_news
             longest = PERIOD_MAX_LOG_S if self._open_stream else PERIOD_MAX_S
-            self._sleep(max(PERIOD_MIN_S, min(longest, PERIOD_SHARE * (now - last_news))))
+            self._sleep(self._period(now - began, now - last_news, longest))
+
+    def _period(self, waited_s: float, quiet_s: float, longest: float) -> float:
+        if self._ended_log and quiet_s < QUIET_S:
+            # The job itself ends in a moment.
+            return PERIOD_MIN_S
+        busy = min(PERIOD_BUSY_S, AGE_SHARE * waited_s)
+        return max(PERIOD_MIN_S, busy, min(longest, PERIOD_SHARE * quiet_s))
 
     def _show_status(self, job: dict[str, Any]) -> bool:
         container = job.get("container") or {}

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from miniwdl_cloud.aws.sqs import Message
-from miniwdl_cloud.engines.event_queue import FOREIGN_AGE, FOREIGN_RECEIVES, BatchEventQueue
+from miniwdl_cloud.engines.event_queue import (
+    DELETE_WITHIN,
+    FOREIGN_AGE,
+    FOREIGN_RECEIVES,
+    BatchEventQueue,
+)
 from miniwdl_cloud.jobs.push import JobEvent
 from miniwdl_cloud.jobs.request import JobSnapshot, JobState
 
@@ -20,6 +25,7 @@ class Queue:
     def __init__(self, *messages: Message) -> None:
         self.messages = list(messages)
         self.deleted: list[str] = []
+        self.deletes = 0
         self.given_back: dict[str, int] = {}
 
     def receive(self, wait_s: int, hold_s: int) -> list[Message]:
@@ -27,6 +33,7 @@ class Queue:
 
     def delete(self, receipts: Sequence[str]) -> None:
         self.deleted += receipts
+        self.deletes += bool(receipts)
 
     def give_back(self, receipts: Sequence[str], after_s: int) -> None:
         self.given_back.update(dict.fromkeys(receipts, after_s))
@@ -65,14 +72,18 @@ def test_strange_messages_are_deleted() -> None:
     bodies = ["hello", "[]", "{}", '{"detail": null}', _body(jobName="no id")]
     good = Message(_body(jobId="j", jobName="n", status="RUNNING"), "good", NOW, 1)
     queue = Queue(*(Message(body, body, NOW, 1) for body in bodies), good)
-    assert [event.receipt for event in _source(queue).receive(5)] == ["good"]
+    source = _source(queue)
+    assert [event.receipt for event in source.receive(5)] == ["good"]
+    source.flush()
     assert queue.deleted == bodies
 
 
 def test_ours_are_deleted_and_others_given_back() -> None:
     """An event of another's job is given back, at once at first, then after a second."""
     queue = Queue()
-    _source(queue).settle([_foreign("mine")], [_foreign("new"), _foreign("again", receives=6)])
+    source = _source(queue)
+    source.settle([_foreign("mine")], [_foreign("new"), _foreign("again", receives=6)])
+    source.flush()
     assert queue.deleted == ["mine"]
     assert queue.given_back == {"new": 0, "again": 1}
 
@@ -82,6 +93,24 @@ def test_events_that_nobody_wants_are_dropped() -> None:
     queue = Queue()
     old = _foreign("old", age_s=FOREIGN_AGE + 1)
     often = _foreign("often", receives=FOREIGN_RECEIVES)
-    _source(queue).settle([], [old, often])
+    source = _source(queue)
+    source.settle([], [old, often])
+    source.flush()
     assert queue.deleted == ["old", "often"]
     assert queue.given_back == {}
+
+
+def test_events_are_deleted_ten_at_a_time() -> None:
+    """Single events wait for others for a second, so that one call deletes them; ten go at once."""
+    queue, now = Queue(), NOW
+    source = BatchEventQueue(queue, lambda: now)  # type: ignore[arg-type]
+    for n in range(25):
+        source.settle([_foreign(str(n))], [])
+    assert (len(queue.deleted), queue.deletes) == (20, 2)
+    source.receive(5)
+    assert queue.deletes == 2
+    now += DELETE_WITHIN
+    source.receive(5)
+    assert (queue.deleted, queue.deletes) == ([str(n) for n in range(25)], 3)
+    source.flush()
+    assert queue.deletes == 3

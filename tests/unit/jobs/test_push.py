@@ -14,7 +14,7 @@ from miniwdl_cloud.errors import AccessDenied, Throttled, Unreachable
 from miniwdl_cloud.jobs.dispatcher import Dispatcher
 from miniwdl_cloud.jobs.handle import Cancelled, Changed, Ended, JobHandle, News, Submitted
 from miniwdl_cloud.jobs.options import DispatchOptions
-from miniwdl_cloud.jobs.push import JobEvent, Listener
+from miniwdl_cloud.jobs.push import BULK, CROWD, EXPIRED, JobEvent, Listener
 from miniwdl_cloud.jobs.request import Definition, JobRequest, JobSnapshot, JobState
 
 RUNNING, SUCCEEDED, FAILED = JobState.RUNNING, JobState.SUCCEEDED, JobState.FAILED
@@ -29,6 +29,7 @@ class Source:
         self.others: list[JobEvent] = []
         self.receives = 0
         self.settled = threading.Event()
+        self.flushed = threading.Event()
         self.idle = threading.Event()
 
     def receive(self, wait_s: int) -> Sequence[JobEvent]:
@@ -45,6 +46,9 @@ class Source:
         self.ours += ours
         self.others += others
         self.settled.set()
+
+    def flush(self) -> None:
+        self.flushed.set()
 
 
 def event(job_id: str, state: JobState, name: str, **more: Any) -> JobEvent:
@@ -259,6 +263,46 @@ def test_events_that_never_come_cost_nothing_but_a_warning(
     assert len(caplog.records) == 1
 
 
+def test_events_of_very_many_jobs_are_left_alone(
+    world: PushWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Above a number of jobs looking costs less; events are received again when those that were
+    left alone have expired."""
+    wanted = world.dispatcher._listener._wanted  # type: ignore[union-attr]
+    first = world.submit("first")
+    world.pass_time(1)
+    assert wanted.is_set()
+    world.change("id-0", RUNNING, "first")
+    for i in range(BULK):
+        world.submit(f"s{i}", may_coalesce=True)
+    world.pass_time(5)
+    assert not wanted.is_set()
+    assert world.looks(25) >= 9, "children of an array are looked at as ever"
+    for job_id in ["id-0", *(f"id-1:{i}" for i in range(BULK))]:
+        world.service.set(job_id, SUCCEEDED)
+    world.pass_time(10)
+    assert _states(first)[-1] is SUCCEEDED
+    last = world.submit("last")
+    world.pass_time(EXPIRED - 20)
+    assert not wanted.is_set()
+    world.pass_time(30)
+    assert wanted.is_set()
+    world.change("id-2", SUCCEEDED, "last")
+    assert _states(last)[-1] is SUCCEEDED
+    assert caplog.records == []
+
+
+def test_a_crowd_of_others_events_brings_looking_back(world: PushWorld) -> None:
+    """When the source is full of others' events, ours are late: looking does not wait for them."""
+    world.submit("a")
+    world.pass_time(30)
+    world.change("id-0", RUNNING, "a")
+    assert world.looks(30) <= 4
+    foreign = [event(f"x{n}", RUNNING, "x") for n in range(CROWD)]
+    assert world.send(*foreign) == foreign
+    assert world.looks(20) >= 15
+
+
 # The listener's thread
 
 
@@ -287,6 +331,32 @@ def test_the_listener_receives_only_while_events_are_wanted() -> None:
     listener.close()
     assert listener.join(10)
     assert source.receives == 0
+
+
+def test_the_listener_pauses_in_a_crowd() -> None:
+    """Events that are all others' are not received again and again; closing ends the pause."""
+    crowd = [event(str(n), RUNNING, "theirs") for n in range(CROWD)]
+    source = Source(*(crowd for _ in range(100)))
+    listener = Listener(source, lambda events: events, lambda exn: None)
+    listener.start()
+    listener.want(True)
+    assert source.settled.wait(10)
+    assert source.receives <= 20
+    listener.close()
+    assert listener.join(10)
+
+
+def test_the_listener_does_what_was_put_off_when_events_are_not_wanted() -> None:
+    """Without jobs, nothing is left to be deleted."""
+    source = Source([event("1", RUNNING, "mine")])
+    listener = Listener(source, _heard, lambda exn: None)
+    listener.start()
+    listener.want(True)
+    assert source.settled.wait(10)
+    listener.want(False)
+    assert source.flushed.wait(10)
+    listener.close()
+    assert listener.join(10)
 
 
 def test_the_listener_gives_up_for_want_of_permission() -> None:

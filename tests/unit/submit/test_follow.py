@@ -104,6 +104,24 @@ def test_end_marker_ends_the_waiting(world: World) -> None:
     assert world.now <= 10 + follow.PERIOD_MAX_S
 
 
+def test_a_talkative_job_is_not_asked_all_the_time(world: World) -> None:
+    """While lines come a look every second and a half is enough; the end is seen at once."""
+    world.states = [(0, job("RUNNING")), (1000.4, job("SUCCEEDED", 0))]
+    world.log = [(n / 10, f"line {n}") for n in range(10_000)] + [(1000, END)]
+    assert world.follow() == 0
+    assert sum(line.startswith("line") for line in world.lines) == 10_000
+    assert world.looks < 1000 / follow.PERIOD_BUSY_S + 100
+    assert world.now <= 1000.4 + follow.PERIOD_BUSY_S + follow.PERIOD_MIN_S
+
+
+def test_a_short_job_is_seen_at_once(world: World) -> None:
+    """In the first seconds nobody waits for a line."""
+    world.states = [(0, job("RUNNING")), (4, job("SUCCEEDED", 0))]
+    world.log = [(n / 10, f"line {n}") for n in range(40)] + [(4, END)]
+    assert world.follow() == 0
+    assert world.now <= 4 + 2 * follow.PERIOD_MIN_S
+
+
 @pytest.mark.parametrize("code", [1, 2, 123, 130, 143, 255])
 def test_exit_code_is_the_containers(world: World, code: int) -> None:
     """The exit code of a failed run is passed on."""
