@@ -1,0 +1,57 @@
+# Task jobs' state changes wake the workflow job that waits for them; without, it would have to ask
+# Batch about each job again and again. Who missed a message asks Batch all the same, so that messages
+# need not be kept for long.
+
+resource "aws_sqs_queue" "events" {
+  name_prefix                = "${var.name}-events-"
+  message_retention_seconds  = 120
+  visibility_timeout_seconds = 10
+  sqs_managed_sse_enabled    = true
+  tags                       = { Name = var.name }
+}
+
+resource "aws_cloudwatch_event_rule" "jobs" {
+  name_prefix = "${var.name}-"
+  description = "State changes of the task jobs of miniwdl-cloud"
+  state       = "ENABLED"
+  tags        = { Name = var.name }
+
+  event_pattern = jsonencode({
+    source      = ["aws.batch"]
+    detail-type = ["Batch Job State Change"]
+    detail = {
+      status   = ["RUNNING", "SUCCEEDED", "FAILED"]
+      jobQueue = [for key in sort(keys(local.queues)) : aws_batch_job_queue.task[key].arn]
+    }
+  })
+}
+
+resource "aws_cloudwatch_event_target" "jobs" {
+  rule      = aws_cloudwatch_event_rule.jobs.name
+  target_id = "queue"
+  arn       = aws_sqs_queue.events.arn
+}
+
+data "aws_iam_policy_document" "events" {
+  statement {
+    sid       = "EventRuleOnly"
+    actions   = ["sqs:SendMessage"]
+    resources = [aws_sqs_queue.events.arn]
+
+    principals {
+      type        = "Service"
+      identifiers = ["events.amazonaws.com"]
+    }
+
+    condition {
+      test     = "ArnEquals"
+      variable = "aws:SourceArn"
+      values   = [aws_cloudwatch_event_rule.jobs.arn]
+    }
+  }
+}
+
+resource "aws_sqs_queue_policy" "events" {
+  queue_url = aws_sqs_queue.events.id
+  policy    = data.aws_iam_policy_document.events.json
+}

@@ -1,0 +1,30 @@
+variable "name" {
+  description = "Name of the deployment."
+  type        = string
+}
+
+variable "subnet_ids" {
+  description = "Subnets to mount the file system in, one an availability zone."
+  type        = list(string)
+}
+
+variable "subnet_count" {
+  description = "How many subnets; known before they are made."
+  type        = number
+}
+
+variable "security_group_id" {
+  description = "Security group of the mount targets."
+  type        = string
+}
+
+variable "stage_expiration_days" {
+  description = "Days after which staged WDL source code and inputs are deleted from the bucket."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = var.stage_expiration_days >= 1
+    error_message = "Staged files have to stay for a day at least."
+  }
+}
