@@ -224,6 +224,73 @@ FSX_WAIT = Setting(
     kind="float",
     default=3600.0,
 )
+
+
+def _fargate(key: str, help: str, **more: Any) -> Setting:
+    return Setting("aws_fargate", key, help, **more)
+
+
+FARGATE_CLUSTER = _fargate(
+    "cluster", "ECS cluster of the engine aws_fargate, name or ARN", tag="DefaultEcsCluster"
+)
+FARGATE_SUBNETS = _fargate(
+    "subnets",
+    "ids of the subnets of ECS tasks, with blanks or commas between them; by default those of the"
+    " workflow job queue",
+)
+FARGATE_SECURITY_GROUPS = _fargate(
+    "security_groups",
+    "ids of the security groups of ECS tasks, as of `subnets`; by default those of the workflow job"
+    " queue",
+)
+FARGATE_EFS_SECURITY_GROUP = _fargate(
+    "efs_security_group", "id of one more security group of ECS tasks, which lets them reach EFS"
+)
+FARGATE_ASSIGN_PUBLIC_IP = _fargate(
+    "assign_public_ip",
+    "give ECS tasks public addresses, which they need in a subnet without a NAT gateway or"
+    " endpoints",
+    kind="bool",
+    default=True,
+)
+FARGATE_EXECUTION_ROLE = _fargate(
+    "execution_role",
+    "ARN of the IAM role with which ECS pulls images and writes logs; by default that of the"
+    " workflow job",
+    tag="DefaultEcsExecutionRoleArn",
+)
+FARGATE_TASK_ROLE = _fargate(
+    "task_role", "ARN of the IAM role of ECS tasks; by default `[aws] task_role`"
+)
+FARGATE_LOG_GROUP = _fargate(
+    "log_group",
+    "CloudWatch Logs log group of ECS tasks; without one their logs are in the run directory alone",
+    tag="DefaultEcsLogGroup",
+)
+FARGATE_EFS_ID = _fargate(
+    "efs_id", "EFS file system of ECS tasks; by default `[aws] fs` or that of `[aws] fsap`"
+)
+FARGATE_EFS_MOUNTPOINT = _fargate(
+    "efs_mountpoint",
+    "where the EFS file system is mounted, here and in ECS tasks; by default `[file_io] root`",
+)
+FARGATE_CPU_SHARES = _fargate(
+    "default_cpu_shares",
+    "CPU units (1024 are a vCPU) of a task that does not say its cpu",
+    kind="int",
+    default=1024,
+)
+FARGATE_MEMORY_MB = _fargate(
+    "default_memory_mb", "memory in MiB of a task that does not say it", kind="int", default=2048
+)
+FARGATE_EXECUTE_COMMAND = _fargate(
+    "execute_command",
+    "let people run commands in ECS tasks (`aws ecs execute-command`); needs a task role that may"
+    " open Systems Manager channels",
+    kind="bool",
+    default=False,
+)
+
 MIN_FREE_SPACE = _aws(
     "min_free_space_gib",
     "GiB that have to be free on the shared filesystem for a run to begin; 0 for no such condition",

@@ -23,7 +23,7 @@ class Queue:
     platform
         ``FARGATE`` or ``EC2``, by its compute environments (Batch does not let them mix);
         ``None`` where the credentials may not ask.
-    subnets
+    subnets, security_groups
         Those of its compute environments; empty where the credentials may not ask.
     """
 
@@ -32,6 +32,7 @@ class Queue:
     tags: Mapping[str, str] = field(default_factory=dict)
     platform: str | None = None
     subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
 
 
 def look_up_queues(batch: BatchClient, wanted: Sequence[tuple[str, str]]) -> list[Queue]:
@@ -78,7 +79,7 @@ def look_up_queues(batch: BatchClient, wanted: Sequence[tuple[str, str]]) -> lis
             by_name[name]["jobQueueName"],
             by_name[name]["jobQueueArn"],
             dict(by_name[name].get("tags") or {}),
-            *_platform_and_subnets(on.get(by_name[name]["jobQueueName"], [])),
+            *_platform_and_network(on.get(by_name[name]["jobQueueName"], [])),
         )
         for name, _ in wanted
     ]
@@ -110,12 +111,13 @@ def _environments(
     }
 
 
-def _platform_and_subnets(
+def _platform_and_network(
     environments: Sequence[dict[str, Any]],
-) -> tuple[str | None, tuple[str, ...]]:
+) -> tuple[str | None, tuple[str, ...], tuple[str, ...]]:
     resources = [item.get("computeResources") or {} for item in environments]
     if not resources:
-        return None, ()
+        return None, (), ()
     platform = "FARGATE" if str(resources[0].get("type", "")).startswith("FARGATE") else "EC2"
     subnets = {subnet for item in resources for subnet in item.get("subnets") or ()}
-    return platform, tuple(sorted(subnets))
+    groups = {group for item in resources for group in item.get("securityGroupIds") or ()}
+    return platform, tuple(sorted(subnets)), tuple(sorted(groups))

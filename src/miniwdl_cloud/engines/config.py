@@ -69,7 +69,14 @@ class EngineSettings:
         return {str(k): str(v) for k, v in json.loads(self.job_tags).items()}
 
 
-def read_settings(cfg: ConfigLoader, environ: Mapping[str, str] | None = None) -> EngineSettings:
+def read_settings(
+    cfg: ConfigLoader,
+    environ: Mapping[str, str] | None = None,
+    *,
+    tags: Mapping[str, str] | None = None,
+    mount: str | None = None,
+    on_batch: bool = True,
+) -> EngineSettings:
     """Read the engines' settings.
 
     Parameters
@@ -78,6 +85,12 @@ def read_settings(cfg: ConfigLoader, environ: Mapping[str, str] | None = None) -
         miniwdl's configuration, in which the environment already ranks above the .cfg file.
     environ
         The process environment.
+    tags
+        Tags of the workflow job queue, for what nothing else says.
+    mount
+        Mount point of the shared filesystem, if it is not ``[file_io] root``.
+    on_batch
+        Whether the engine runs tasks as Batch jobs, and needs a task queue.
 
     Raises
     ------
@@ -94,14 +107,15 @@ def read_settings(cfg: ConfigLoader, environ: Mapping[str, str] | None = None) -
         # miniwdl warns of options that nobody reads; other parts of this package read the rest.
         if cfg.has_option(setting.section, setting.key):
             cfg.get(setting.section, setting.key)
-    mount = str(found.get(settings.FILE_IO_ROOT) or "").rstrip("/")
+    found = found.with_tags(tags or {})
+    mount = str(mount or found.get(settings.FILE_IO_ROOT) or "").rstrip("/")
     if not mount.startswith("/"):
         raise ConfigurationError(
             "Set [file_io] root (MINIWDL__FILE_IO__ROOT) to the directory that the shared"
             " filesystem is mounted at."
         )
-    queue = found.get(settings.TASK_QUEUE)
-    if not queue:
+    queue = found.get(settings.TASK_QUEUE) or ""
+    if on_batch and not queue:
         raise ConfigurationError(
             "Set [aws] task_queue (MINIWDL__AWS__TASK_QUEUE) to the Batch job queue for tasks."
         )

@@ -37,7 +37,7 @@ class BatchContext:
 
 
 @dataclass(frozen=True)
-class _Operation:
+class Operation:
     """A dispatcher and its account; the registry keeps it."""
 
     dispatcher: Dispatcher
@@ -45,9 +45,11 @@ class _Operation:
 
     @property
     def closed(self) -> bool:
+        """Whether the dispatcher has stopped."""
         return self.dispatcher.closed
 
     def close(self) -> None:
+        """Stop the dispatcher, then settle the account."""
         self.dispatcher.close()
         self.account.close()
 
@@ -121,7 +123,7 @@ def make_context(settings: EngineSettings, efs: bool) -> BatchContext:
         settings.adopt,
     )
 
-    def make() -> _Operation:
+    def make() -> Operation:
         account = Account(
             BatchQueue(batch, BatchClient(session, retrying=False)),
             AccountOptions(
@@ -142,7 +144,7 @@ def make_context(settings: EngineSettings, efs: bool) -> BatchContext:
         events = None
         if settings.event_queue:
             events = BatchEventQueue(SqsQueue(session, settings.event_queue))
-        return _Operation(Dispatcher(account.queue, options, events=events).start(), account)
+        return Operation(Dispatcher(account.queue, options, events=events).start(), account)
 
     # Before there is a lease: this is what fails where the settings are wrong.
     limits = queue_limits(session, batch, settings.task_queue)

@@ -43,16 +43,19 @@ class Resources:
     Parameters
     ----------
     vcpus
-        Whole CPUs.
+        CPUs; whole ones on machines, while Fargate has quarters too.
     memory_mib
         Hard memory limit in MiB.
     gpus
         Number of GPUs.
+    storage_gib
+        Ephemeral storage in GiB; 0 for what the service gives by itself.
     """
 
-    vcpus: int = 1
+    vcpus: float = 1
     memory_mib: int = 991
     gpus: int = 0
+    storage_gib: int = 0
 
 
 @dataclass(frozen=True)

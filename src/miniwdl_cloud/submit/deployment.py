@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from .. import settings as s
 from ..errors import AccessDenied, ConfigurationError, NotFound, UsageError
+from ..fargate_sizes import check_size
 from ..settings import Settings
 from . import filesystem as shared
-from .fargate_sizes import check_size
 from .filesystem import FileSystem, is_under
 from .options import DEFAULT_IMAGE, DELETE_AFTER_CHOICES, Options
 

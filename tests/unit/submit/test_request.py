@@ -10,10 +10,10 @@ import re
 import pytest
 
 from miniwdl_cloud.errors import TooLarge, UsageError
+from miniwdl_cloud.fargate_sizes import check_size
 from miniwdl_cloud.settings import Settings
 from miniwdl_cloud.submit import request as requests
 from miniwdl_cloud.submit.deployment import Deployment
-from miniwdl_cloud.submit.fargate_sizes import check_size
 from miniwdl_cloud.submit.filesystem import FileSystem
 from miniwdl_cloud.submit.options import Options
 from miniwdl_cloud.submit.shipping import Shipment, ship_in_request

@@ -1,8 +1,9 @@
-"""The sizes of a Fargate task (AWS Batch API reference, ResourceRequirement, `value`)."""
+"""The sizes of a Fargate task (AWS Batch API reference, ResourceRequirement, `value`; the same in
+the ECS developer guide, "Task CPU and memory")."""
 
 from __future__ import annotations
 
-from ..errors import UsageError
+from .errors import UsageError
 
 MIB = 1024
 
@@ -16,6 +17,24 @@ MEMORY_MIB: dict[float, tuple[int, ...]] = {
     16.0: tuple(range(32 * MIB, 120 * MIB + 1, 8 * MIB)),
 }
 """Memory in MiB that goes with each number of vCPUs."""
+
+LARGEST = (16.0, 120 * MIB)
+"""vCPUs and MiB of the largest size."""
+
+
+def smallest_size(vcpus: float, memory_mib: int) -> tuple[float, int]:
+    """The smallest size, in vCPUs and MiB, that has at least as much as this, or as much of it as
+    there is.
+
+    Few CPUs count before little memory, as they cost about nine times as much as a GiB does.
+    """
+    vcpus, memory_mib = min(vcpus, LARGEST[0]), min(memory_mib, LARGEST[1])
+    return min(
+        (cpus, mib)
+        for cpus, memories in MEMORY_MIB.items()
+        for mib in memories
+        if cpus >= vcpus and mib >= memory_mib
+    )
 
 
 def check_size(vcpus: float, memory_mib: int) -> None:

@@ -1,0 +1,129 @@
+"""Amazon ECS: the calls that we make, a function each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import botocore.exceptions
+
+from ..errors import MiniwdlCloudError, NotFound, ServiceError
+from .error_mapping import map_errors
+from .session import AwsSession
+
+DESCRIBE_TASKS_MAX = 100
+"""Tasks in one DescribeTasks call (API reference, DescribeTasks, `tasks`)."""
+REASON_MAX = 1024
+"""Characters of StopTask's reason that we send; the API names no limit."""
+
+
+class EcsClient:
+    """Amazon ECS in one Region.
+
+    Every method raises the errors of `miniwdl_cloud.errors` that `aws.error_mapping` makes of
+    botocore's.
+
+    Parameters
+    ----------
+    session
+        Where the client comes from.
+    """
+
+    def __init__(self, session: AwsSession) -> None:
+        self._client = session.client("ecs")
+
+    def describe_cluster(self, name: str) -> dict[str, Any] | None:
+        """An active cluster by name or ARN, or ``None`` if there is none."""
+        with map_errors(f"looking up the ECS cluster {name}"):
+            found = self._client.describe_clusters(clusters=[name])["clusters"]
+        return next((dict(item) for item in found if item["status"] == "ACTIVE"), None)
+
+    def find_definition(self, family: str) -> str | None:
+        """ARN of a family's newest active task definition, if there is one."""
+        try:
+            with map_errors("looking up a task definition"):
+                found = self._client.describe_task_definition(taskDefinition=family)
+        except (NotFound, ServiceError) as exn:
+            # "Unable to describe task definition." is a ClientException like any other.
+            if exn.more_info.get("code") == "ClientException":
+                return None
+            raise
+        definition = found["taskDefinition"]
+        return str(definition["taskDefinitionArn"]) if definition["status"] == "ACTIVE" else None
+
+    def active_definitions(self, family: str) -> list[str]:
+        """ARNs of a family's active task definitions."""
+        with map_errors("looking up task definitions"):
+            pages = self._client.get_paginator("list_task_definitions").paginate(
+                familyPrefix=family, status="ACTIVE"
+            )
+            return [arn for page in pages for arn in page["taskDefinitionArns"]]
+
+    def register_definition(self, request: Mapping[str, Any]) -> str:
+        """Register a task definition; returns its ARN."""
+        with map_errors("registering a task definition"):
+            answer = self._client.register_task_definition(**request)
+        return str(answer["taskDefinition"]["taskDefinitionArn"])
+
+    def deregister_definition(self, arn: str) -> None:
+        """Make a task definition inactive."""
+        with map_errors("deregistering a task definition"):
+            self._client.deregister_task_definition(taskDefinition=arn)
+
+    def run_task(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """RunTask; the answer with its tasks and failures. With a client token it may be repeated:
+        the tasks are then those of the first request (API reference, RunTask, `clientToken`)."""
+        with map_errors("running a task"):
+            return dict(self._client.run_task(**request))
+
+    def describe_tasks(self, cluster: str, arns: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Tasks of a cluster by ARN, with their tags, in calls of 100; those that are not known
+        (any more) are not in the result."""
+        found: dict[str, dict[str, Any]] = {}
+        for chunk in _chunks(list(arns), DESCRIBE_TASKS_MAX):
+            with map_errors("looking at tasks"):
+                answer = self._client.describe_tasks(cluster=cluster, tasks=chunk, include=["TAGS"])
+            found.update((task["taskArn"], task) for task in answer["tasks"])
+        return found
+
+    def list_tasks(self, cluster: str, **narrowed: str) -> list[str]:
+        """ARNs of a cluster's tasks.
+
+        Parameters
+        ----------
+        narrowed
+            As of ListTasks: `startedBy` alone, or `desiredStatus`, which is RUNNING by default.
+        """
+        with map_errors("listing tasks"):
+            pages = self._client.get_paginator("list_tasks").paginate(cluster=cluster, **narrowed)
+            return [arn for page in pages for arn in page["taskArns"]]
+
+    def stop_task(self, cluster: str, arn: str, reason: str) -> None:
+        """Stop a task; nothing happens to one that has stopped, or that is forgotten."""
+        try:
+            with map_errors("stopping a task"):
+                self._client.stop_task(cluster=cluster, task=arn, reason=reason[:REASON_MAX])
+        except MiniwdlCloudError as exn:
+            # ECS forgets a task an hour after it has stopped: "The referenced task was not found."
+            if exn.more_info.get("code") != "InvalidParameterException":
+                raise
+
+    def tag_resource(self, arn: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a task, cluster or task definition."""
+        with map_errors("tagging a task"):
+            items = [{"key": key, "value": value} for key, value in tags.items()]
+            self._client.tag_resource(resourceArn=arn, tags=items)
+
+    def definition_not_visible_yet(self, exn: BaseException) -> bool:
+        """Whether a refusal of RunTask says that the task definition does not exist; one that was
+        just registered may be unknown for a moment."""
+        cause = exn.__cause__
+        if not isinstance(cause, botocore.exceptions.ClientError):
+            return False
+        text = str(cause.response.get("Error", {}).get("Message", "")).lower()
+        return "taskdefinition" in text.replace(" ", "") and "not found" in text
+
+
+def _chunks(items: list[str], size: int) -> Iterator[list[str]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,177 @@
+"""What the engine `aws_fargate` reads from miniwdl's configuration, and finds out about its
+deployment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from .. import settings
+from ..aws.batch import BatchClient
+from ..aws.discovery import Queue, look_up_queues
+from ..aws.session import AwsSession
+from ..errors import ConfigurationError, UsageError
+from .config import ConfigLoader, EngineSettings, read_settings
+
+SUBNETS_MOST, GROUPS_MOST = 16, 5
+"""Of a task (API reference, AwsVpcConfiguration)."""
+
+
+@dataclass(frozen=True)
+class FargateSettings:
+    """Settings of the Fargate engine; see `miniwdl_cloud.settings` for their meaning.
+
+    Parameters
+    ----------
+    common
+        Those that it shares with the Batch engines.
+    region
+        The Region, wherever it was found.
+    cpu_units, memory_mib
+        What a task gets that does not say.
+    """
+
+    common: EngineSettings
+    region: str
+    cluster: str
+    subnets: tuple[str, ...]
+    security_groups: tuple[str, ...]
+    assign_public_ip: bool
+    execution_role: str | None
+    log_group: str | None
+    cpu_units: int
+    memory_mib: int
+    execute_command: bool
+
+    @property
+    def network(self) -> dict[str, object]:
+        """`awsvpcConfiguration` of a task."""
+        return {
+            "subnets": list(self.subnets),
+            "securityGroups": list(self.security_groups),
+            "assignPublicIp": "ENABLED" if self.assign_public_ip else "DISABLED",
+        }
+
+
+def read_fargate_settings(
+    cfg: ConfigLoader, environ: Mapping[str, str] | None = None
+) -> FargateSettings:
+    """Read the settings; what they leave open is looked up at the workflow job queue: the one that
+    is named, or else the one that this workflow job was submitted to.
+
+    Parameters
+    ----------
+    cfg
+        miniwdl's configuration, in which the environment already ranks above the .cfg file.
+    environ
+        The process environment.
+
+    Raises
+    ------
+    UsageError
+        A setting does not have its type.
+    ConfigurationError
+        A setting is missing.
+    NotFound
+        There is no such workflow job queue.
+    """
+    environ = settings.environment() if environ is None else environ
+    found = settings.Settings(
+        lambda section, key: cfg.get(section, key) if cfg.has_option(section, key) else None
+    )
+    session = AwsSession(found.get(settings.REGION), found.get(settings.BOTO3_RETRIES))
+    queue = _workflow_queue(found, environ, session)
+    tags = queue.tags if queue else {}
+    found = found.with_tags(tags)
+    mount = _mount(found)
+    common = read_settings(cfg, environ, tags=tags, mount=mount, on_batch=False)
+    role = found.get(settings.FARGATE_TASK_ROLE) or common.task_role
+    file_system = found.get(settings.FARGATE_EFS_ID)
+    common = replace(common, task_role=role)
+    if file_system:
+        common = replace(common, fs=file_system)
+    cluster = found.get(settings.FARGATE_CLUSTER)
+    if not cluster:
+        raise ConfigurationError(
+            f"Set [aws_fargate] cluster ({settings.FARGATE_CLUSTER.env}) to the ECS cluster for"
+            f" tasks, or tag the workflow job queue with {settings.FARGATE_CLUSTER.tag}."
+        )
+    subnets = _ids(found.get(settings.FARGATE_SUBNETS)) or (queue.subnets if queue else ())
+    if not subnets:
+        raise ConfigurationError(
+            f"Set [aws_fargate] subnets ({settings.FARGATE_SUBNETS.env}) to the subnets for ECS"
+            f" tasks, or [aws] workflow_queue ({settings.WORKFLOW_QUEUE.env}) to the queue whose"
+            " subnets they shall use."
+        )
+    groups = _ids(found.get(settings.FARGATE_SECURITY_GROUPS))
+    groups = groups or (queue.security_groups if queue else ())
+    efs_group = found.get(settings.FARGATE_EFS_SECURITY_GROUP)
+    if efs_group and efs_group not in groups:
+        groups = (*groups, efs_group)
+    if len(subnets) > SUBNETS_MOST or len(groups) > GROUPS_MOST:
+        raise ConfigurationError(
+            f"An ECS task can have {SUBNETS_MOST} subnets and {GROUPS_MOST} security groups; name"
+            " fewer in [aws_fargate] subnets and security_groups."
+        )
+    log_group = found.get(settings.FARGATE_LOG_GROUP)
+    execution_role = found.get(settings.FARGATE_EXECUTION_ROLE) or found.get(settings.WORKFLOW_ROLE)
+    if log_group and not execution_role:
+        raise ConfigurationError(
+            f"Set [aws_fargate] execution_role ({settings.FARGATE_EXECUTION_ROLE.env}) to the role"
+            " with which ECS writes logs, or [aws_fargate] log_group to nothing."
+        )
+    cpu, memory = found.get(settings.FARGATE_CPU_SHARES), found.get(settings.FARGATE_MEMORY_MB)
+    if cpu < 1 or memory < 1:
+        raise UsageError("[aws_fargate] default_cpu_shares and default_memory_mb must be above 0.")
+    return FargateSettings(
+        common=common,
+        region=session.region,
+        cluster=cluster,
+        subnets=subnets,
+        security_groups=groups,
+        assign_public_ip=found.get(settings.FARGATE_ASSIGN_PUBLIC_IP),
+        execution_role=execution_role,
+        log_group=log_group,
+        cpu_units=cpu,
+        memory_mib=memory,
+        execute_command=found.get(settings.FARGATE_EXECUTE_COMMAND),
+    )
+
+
+def _workflow_queue(
+    found: settings.Settings, environ: Mapping[str, str], session: AwsSession
+) -> Queue | None:
+    """The workflow job queue, if anything is left for it to say."""
+    name = found.get(settings.WORKFLOW_QUEUE) or environ.get("AWS_BATCH_JQ_NAME")
+    needed = (
+        settings.FARGATE_CLUSTER,
+        settings.FARGATE_SUBNETS,
+        settings.FARGATE_SECURITY_GROUPS,
+        settings.FARGATE_EXECUTION_ROLE,
+        settings.FARGATE_LOG_GROUP,
+    )
+    if not name or all(found.get(setting) for setting in needed):
+        return None
+    wanted = [(name, "workflow queue ([aws] workflow_queue)")]
+    (queue,) = look_up_queues(BatchClient(session), wanted)
+    return queue
+
+
+def _mount(found: settings.Settings) -> str | None:
+    """The mount point, if it is not ``[file_io] root``; that has to be in it then."""
+    mount: str | None = found.get(settings.FARGATE_EFS_MOUNTPOINT)
+    root = str(found.get(settings.FILE_IO_ROOT) or "/").rstrip("/")
+    if mount is None or not root:
+        return mount
+    mount = mount.rstrip("/")
+    if root != mount and not root.startswith(mount + "/"):
+        raise ConfigurationError(
+            f"[file_io] root {root} is not on the file system that is mounted at {mount}; correct"
+            f" it, or [aws_fargate] efs_mountpoint ({settings.FARGATE_EFS_MOUNTPOINT.env})."
+        )
+    return mount
+
+
+def _ids(text: str | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(re.findall(r"[^\s,]+", text or "")))
