@@ -1,10 +1,10 @@
-"""Amazon EFS (and FSx for Lustre): what is known of a file system that jobs will mount."""
+"""Amazon EFS: what is known of a file system that jobs will mount."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import AccessDenied, NotFound, ServiceError
+from ..errors import NotFound
 from .error_mapping import map_errors
 from .session import AwsSession
 
@@ -38,7 +38,6 @@ class Efs:
     """Amazon EFS in one Region."""
 
     def __init__(self, session: AwsSession) -> None:
-        self._session = session
         self._client = session.client("efs")
 
     def access_point(self, access_point_id: str) -> AccessPoint | None:
@@ -75,20 +74,3 @@ class Efs:
                 self._client.delete_file_system(FileSystemId=file_system_id)
         except NotFound:
             pass
-
-    def is_lustre(self, file_system_id: str) -> bool | None:
-        """Whether this is the id of an FSx for Lustre file system; ``None`` where the credentials
-        may not ask."""
-        try:
-            with map_errors(f"looking up the FSx file system {file_system_id}"):
-                found = self._session.client("fsx").describe_file_systems(
-                    FileSystemIds=[file_system_id]
-                )
-        except AccessDenied:
-            return None
-        except (NotFound, ServiceError) as exn:
-            # The model's FileSystemNotFound; moto answers an unknown id with another error.
-            if isinstance(exn, ServiceError) and exn.more_info.get("httpStatus") != 400:
-                raise
-            return False
-        return any(item.get("FileSystemType") == "LUSTRE" for item in found["FileSystems"])

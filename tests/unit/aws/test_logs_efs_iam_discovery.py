@@ -11,6 +11,7 @@ from botocore.stub import Stubber
 from miniwdl_cloud.aws.batch import BatchClient
 from miniwdl_cloud.aws.discovery import look_up_queues
 from miniwdl_cloud.aws.efs import AccessPoint, Efs
+from miniwdl_cloud.aws.fsx import Fsx
 from miniwdl_cloud.aws.iam import ROLE_ARN, Iam
 from miniwdl_cloud.aws.logs import LogStream
 from miniwdl_cloud.aws.session import AwsSession
@@ -100,18 +101,74 @@ def test_access_point(session: AwsSession) -> None:
 
 
 def test_file_systems(session: AwsSession) -> None:
-    """EFS and FSx for Lustre file systems are told apart, and from none at all."""
+    """EFS and FSx file systems are told apart, and from none at all."""
     efs_stub, fsx_stub = stub(session, "efs"), stub(session, "fsx")
     efs_stub.add_client_error("describe_file_systems", "FileSystemNotFound", http_status_code=404)
-    fsx_stub.add_response("describe_file_systems", {"FileSystems": [{"FileSystemType": "LUSTRE"}]})
-    fsx_stub.add_response("describe_file_systems", {"FileSystems": [{"FileSystemType": "ONTAP"}]})
+    zfs = {"FileSystemId": "fs-01234567", "FileSystemType": "OPENZFS"}
+    fsx_stub.add_response("describe_file_systems", {"FileSystems": [zfs]})
     fsx_stub.add_client_error("describe_file_systems", "FileSystemNotFound", http_status_code=400)
     fsx_stub.add_client_error(
         "describe_file_systems", "AccessDeniedException", http_status_code=400
     )
-    efs = Efs(session)
-    assert not efs.file_system_exists("fs-01234567")
-    assert [efs.is_lustre("fs-01234567") for _ in range(4)] == [True, False, False, None]
+    assert not Efs(session).file_system_exists("fs-01234567")
+    fsx = Fsx(session)
+    found = fsx.file_system("fs-01234567")
+    assert found is not None and (found.kind, found.mount_name) == ("OPENZFS", "")
+    assert fsx.file_system("fs-01234567") is None
+    with pytest.raises(AccessDenied):
+        fsx.file_system("fs-01234567")
+
+
+def test_fsx_by_mount_name(session: AwsSession) -> None:
+    """A mount name finds its file system on whatever page it is; an ambiguous one finds none."""
+    stubber = stub(session, "fsx")
+
+    def item(number: int, name: str) -> dict[str, Any]:
+        return {
+            "FileSystemId": f"fs-0000000{number}",
+            "FileSystemType": "LUSTRE",
+            "LustreConfiguration": {"MountName": name},
+        }
+
+    for _ in range(2):
+        stubber.add_response(
+            "describe_file_systems",
+            {"FileSystems": [item(1, "fsx"), item(2, "abcdefgh")], "NextToken": "bW9yZQ=="},
+        )
+        stubber.add_response("describe_file_systems", {"FileSystems": [item(3, "fsx")]})
+    fsx = Fsx(session)
+    found = fsx.by_mount_name("abcdefgh")
+    assert found is not None and found.id == "fs-00000002"
+    assert fsx.by_mount_name("fsx") is None
+
+
+def test_fsx_associations(session: AwsSession) -> None:
+    """All pages of associations are read; those that do not work are left out."""
+    stubber = stub(session, "fsx")
+
+    def item(path: str, lifecycle: str) -> dict[str, Any]:
+        return {
+            "FileSystemPath": path,
+            "DataRepositoryPath": "s3://bucket/a",
+            "Lifecycle": lifecycle,
+        }
+
+    asked = {"Filters": [{"Name": "file-system-id", "Values": ["fs-01234567"]}]}
+    stubber.add_response(
+        "describe_data_repository_associations",
+        {"Associations": [item("/ns1/", "AVAILABLE")], "NextToken": "bW9yZQ=="},
+        asked,
+    )
+    stubber.add_response(
+        "describe_data_repository_associations",
+        {"Associations": [item("/", "UPDATING"), item("/ns3", "MISCONFIGURED")]},
+        {**asked, "NextToken": "bW9yZQ=="},
+    )
+    found = Fsx(session).associations("fs-01234567")
+    assert [(one.path, str(one.location)) for one in found] == [
+        ("ns1", "s3://bucket/a/"),
+        ("", "s3://bucket/a/"),
+    ]
 
 
 def test_role(session: AwsSession) -> None:
