@@ -111,7 +111,7 @@ class Account:
     # Other processes' jobs
 
     def _reap(self) -> None:
-        reaper = Reaper(self._service, self._lease, self._closing.is_set, sleep=self._nap)
+        reaper = Reaper(self._service, self._lease, stopped=self._closing.is_set, sleep=self._nap)
         try:
             self._report(reaper.reap_all())
         except (MiniwdlCloudError, OSError) as exn:

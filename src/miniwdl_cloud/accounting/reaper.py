@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import MiniwdlCloudError, Throttled, Unreachable
 from ..jobs.request import JobSnapshot
@@ -87,17 +88,13 @@ class Reaped:
         self.undone += other.undone
 
 
-class Reaper:
-    """Looks leases up, and ends the jobs of those whose processes are gone.
-
-    Several may do so at once: a lease is claimed first, under the id of the reaper's own.
+class Terminator:
+    """Ends jobs, and sees that they end.
 
     Parameters
     ----------
     service
         The queue service.
-    lease
-        The lease of this process.
     stopped
         Whether to leave off.
     patience_s
@@ -109,18 +106,87 @@ class Reaper:
     def __init__(
         self,
         service: QueueService,
-        lease: Lease,
         stopped: Callable[[], bool] = lambda: False,
         patience_s: float = END_WITHIN_S,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._service = service
-        self._lease = lease
         self._stopped = stopped
         self._patience_s = patience_s
         self._clock = clock
         self._sleep = sleep
+
+    def end(self, done: Reaped) -> None:
+        """Terminate the orphans of a finding, and see that they end."""
+        until = self._clock() + self._patience_s
+        for orphan in done.orphans:
+            if self._stopped():
+                done.undone.append("The reaper was stopped before it was done.")
+                return
+            try:
+                self._terminate(orphan.job_id, until)
+            except MiniwdlCloudError as exn:
+                done.undone.append(f"Job {orphan.job_id} could not be terminated: {exn.message}")
+                if isinstance(exn, Unreachable):
+                    return
+            self._sleep(CALL_EVERY_S)
+        sizes = {orphan.job_id: orphan.tasks for orphan in done.orphans}
+        until = self._clock() + self._patience_s
+        while True:
+            for job_id, snapshot in self._describe([i for i in sizes if i not in done.ended]):
+                if has_ended(snapshot, sizes[job_id]):
+                    done.ended.add(job_id)
+            left = len(sizes) - len(done.ended)
+            if not left or done.undone:
+                return
+            if not self._wait_until(until):
+                done.undone.append(
+                    f"{left} of the terminated jobs have not ended yet; reap again later."
+                )
+                return
+
+    def _terminate(self, job_id: str, until: float) -> None:
+        pause = 1.0
+        while True:
+            try:
+                self._service.terminate(job_id, REASON)
+                return
+            except Unreachable:
+                if self._stopped() or self._clock() + pause > until:
+                    raise
+            self._sleep(pause)
+            pause = min(20.0, pause * 2)
+
+    def _wait_until(self, until: float) -> bool:
+        """Let some time pass, unless the time is over or the reaper is to leave off."""
+        if self._stopped() or self._clock() >= until:
+            return False
+        self._sleep(LOOK_EVERY_S)
+        return True
+
+    def _describe(self, ids: Sequence[str]) -> Iterator[tuple[str, JobSnapshot]]:
+        yield from describe_all(self._service, ids, self._sleep)
+
+
+class Reaper(Terminator):
+    """Looks leases up, and ends the jobs of those whose processes are gone.
+
+    Several may do so at once: a lease is claimed first, under the id of the reaper's own.
+
+    Parameters
+    ----------
+    service
+        The queue service.
+    lease
+        The lease of this process.
+    more
+        As of `Terminator`.
+    """
+
+    def __init__(self, service: QueueService, lease: Lease, **more: Any) -> None:
+        super().__init__(service, **more)
+        self._lease = lease
 
     def dead_leases(self) -> list[LeaseRecord]:
         """The leases of processes that are gone, those first that died first.
@@ -231,54 +297,6 @@ class Reaper:
             remove_lease(record.directory)
         return done
 
-    def end(self, done: Reaped) -> None:
-        """Terminate the orphans of a finding, and see that they end."""
-        until = self._clock() + self._patience_s
-        for orphan in done.orphans:
-            if self._stopped():
-                done.undone.append("The reaper was stopped before it was done.")
-                return
-            try:
-                self._terminate(orphan.job_id, until)
-            except MiniwdlCloudError as exn:
-                done.undone.append(f"Job {orphan.job_id} could not be terminated: {exn.message}")
-                if isinstance(exn, Unreachable):
-                    return
-            self._sleep(CALL_EVERY_S)
-        sizes = {orphan.job_id: orphan.tasks for orphan in done.orphans}
-        until = self._clock() + self._patience_s
-        while True:
-            for job_id, snapshot in self._describe([i for i in sizes if i not in done.ended]):
-                if has_ended(snapshot, sizes[job_id]):
-                    done.ended.add(job_id)
-            left = len(sizes) - len(done.ended)
-            if not left or done.undone:
-                return
-            if not self._wait_until(until):
-                done.undone.append(
-                    f"{left} of the terminated jobs have not ended yet; reap again later."
-                )
-                return
-
-    def _terminate(self, job_id: str, until: float) -> None:
-        pause = 1.0
-        while True:
-            try:
-                self._service.terminate(job_id, REASON)
-                return
-            except Unreachable:
-                if self._stopped() or self._clock() + pause > until:
-                    raise
-            self._sleep(pause)
-            pause = min(20.0, pause * 2)
-
-    def _wait_until(self, until: float) -> bool:
-        """Let some time pass, unless the time is over or the reaper is to leave off."""
-        if self._stopped() or self._clock() >= until:
-            return False
-        self._sleep(LOOK_EVERY_S)
-        return True
-
     def _age(self, record: LeaseRecord) -> float:
         """Seconds since the lease's process last wrote into its ledger."""
         try:
@@ -301,9 +319,6 @@ class Reaper:
             if not doubtful or not self._wait_until(settled):
                 break
         return found
-
-    def _describe(self, ids: Sequence[str]) -> Iterator[tuple[str, JobSnapshot]]:
-        yield from describe_all(self._service, ids, self._sleep)
 
 
 def describe_all(

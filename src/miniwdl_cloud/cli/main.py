@@ -32,6 +32,7 @@ COMMANDS = (
     "logs",
     "cancel",
     "retry",
+    "reap",
 )
 # These take miniwdl's own arguments among theirs, so they parse what follows by themselves.
 PASS_THROUGH = ("submit", "run")

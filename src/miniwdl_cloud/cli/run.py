@@ -37,7 +37,8 @@ def main(argv: list[str]) -> int:
         args, rest = parser.parse_known_args(argv)
         from ..runner.run import Options, run
 
-        return run(Options(rest, args.s3upload, args.delete_after, args.task_queue), environment())
+        options = Options(rest, args.s3upload, args.delete_after, args.task_queue, args.adopt)
+        return run(options, environment())
     except MiniwdlCloudError as exn:
         # Not left to cli/main.py: whoever follows the log stops reading at its last line.
         print(f"{_PROG}: {exn.message}", file=sys.stderr)
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog=_PROG,
         usage=f"{_PROG} [--s3upload S3-URI] [--delete-after WHEN] [--task-queue QUEUE]"
+        " [--adopt]"
         " WDL [miniwdl run arguments ...]",
         description="Run a WDL workflow with `miniwdl run` where the shared filesystem is mounted,"
         " then upload its log and outputs to S3.",
@@ -77,5 +79,11 @@ def _parser() -> argparse.ArgumentParser:
         "--task-queue",
         metavar="QUEUE",
         help="Batch job queue for task jobs [env MINIWDL__AWS__TASK_QUEUE]",
+    )
+    parser.add_argument(
+        "--adopt",
+        action="store_true",
+        help="take over the task jobs of runs that ended without notice, with the call cache"
+        " [env MINIWDL__AWS__ADOPT]",
     )
     return parser

@@ -39,12 +39,15 @@ class Options:
         What passes through to `miniwdl run`, in order.
     s3upload, delete_after, task_queue
         Our own options, ``None`` where not given.
+    adopt
+        Whether jobs of runs that are gone are taken over; if not, the settings say.
     """
 
     arguments: Sequence[str]
     s3upload: str | None = None
     delete_after: str | None = None
     task_queue: str | None = None
+    adopt: bool = False
 
 
 def run(options: Options, environ: Mapping[str, str], miniwdl: Sequence[str] | None = None) -> int:
@@ -76,6 +79,8 @@ def run(options: Options, environ: Mapping[str, str], miniwdl: Sequence[str] | N
         child_environ["MINIWDL_CFG"] = str(default_cfg)
     if options.task_queue:
         child_environ[settings.TASK_QUEUE.env] = options.task_queue
+    if options.adopt:
+        child_environ[settings.ADOPT.env] = "true"
 
     with (
         SignalRelay() as relay,

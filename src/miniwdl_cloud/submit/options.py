@@ -28,6 +28,7 @@ _SETTING_OPTIONS: dict[str, Setting] = {
     "s3upload": settings.S3_UPLOAD_FOLDER,
     "delete_after": settings.DELETE_AFTER,
     "stage": settings.STAGE_URI,
+    "adopt": settings.ADOPT,
 }
 
 
@@ -166,6 +167,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=DELETE_AFTER_CHOICES,
         help="with an upload location: delete the run directory then"
         " [env MINIWDL__AWS__DELETE_AFTER_S3_UPLOAD]",
+    )
+    group.add_argument(
+        "--adopt",
+        action="store_const",
+        const="true",
+        help="take over the task jobs of runs that ended without notice, with the call cache"
+        " [env MINIWDL__AWS__ADOPT]",
     )
     group.add_argument(
         "--wait", "-w", action="store_true", help="await the end, exit with miniwdl's exit code"

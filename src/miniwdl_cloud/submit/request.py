@@ -120,6 +120,8 @@ def environment(
         variables[s.TASK_ROLE.env] = deployment.task_role
     if deployment.event_queue:
         variables[s.EVENT_QUEUE.env] = deployment.event_queue
+    if options.settings.get(s.ADOPT):
+        variables[s.ADOPT.env] = "true"
     if filesystem.access_point_id:
         variables[s.FSAP.env] = filesystem.access_point_id
     if filesystem.fsx_id:
