@@ -16,6 +16,7 @@ import pytest
 from batch_helper import Batch, make_client, unique, wait_until
 from engine_runs import Deployment
 
+from miniwdl_cloud.emulator.faults.plan import FaultPlan, parse_plan
 from miniwdl_cloud.emulator.server import LocalCloud
 from miniwdl_cloud.runner.signals import END_OF_LOG
 
@@ -196,6 +197,34 @@ def test_cached_task(command: Command) -> None:
         assert command.content(f"s3://{command.bucket}/r/x/x.txt") == "hello\n"
     assert "task.log" in command.uploaded()
     assert len(command.deployment.jobs("")) == 1
+
+
+def test_an_outage_of_s3_is_waited_for(cloud: LocalCloud, command: Command) -> None:
+    """When S3 does not answer at the start nor during the upload, log and outputs arrive later."""
+    task = """
+    version 1.1
+    task t {
+      command { echo hello > x.txt }
+      output { File x = "x.txt" }
+    }
+    """
+    puts = {"service": "s3", "operation": "PutObject"}
+    rules = [
+        {"fault": "server_error", "status": 503, "match": puts, "count": 3},
+        {"fault": "expired_token", "match": puts, "skip": 1, "count": 3},
+    ]
+    cloud.faults.replace(parse_plan({"rules": rules}))
+    try:
+        retries = json.dumps({"total_max_attempts": 1, "mode": "standard"})
+        result = command.run(task, env={"MINIWDL__AWS__BOTO3_RETRIES": retries})
+        fired = [rule["fired"] for rule in cloud.faults.as_dict()["rules"]]
+    finally:
+        cloud.faults.replace(FaultPlan())
+    assert result.code == 0, result.stderr[-5000:]
+    assert fired == [3, 3]
+    assert "waiting for AWS to answer" in result.stderr
+    assert command.content(f"s3://{command.bucket}/r/x/x.txt") == "hello\n"
+    assert {"task.log", "outputs.json"} <= command.uploaded()
 
 
 def test_failed_command(command: Command) -> None:
