@@ -1,1 +1,0 @@
-"""A report of one run, from its run directory alone."""
