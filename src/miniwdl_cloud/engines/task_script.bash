@@ -18,7 +18,7 @@
 # A shared filesystem may refuse for a moment what it does the next.
 step() {
   for i in 0 1 2 ""; do
-    e=$("$@" 2>&1) && return
+    e=$(export LC_ALL=C; "$@" 2>&1) && return
     [ -z "$i" ] || sleep "$i"
   done
   case $e in
