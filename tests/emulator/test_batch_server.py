@@ -187,9 +187,11 @@ def test_a_start_that_fails_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise RuntimeError("on purpose")
 
     monkeypatch.setattr(LocalCloud, "_make_executor", fail)
+    before = set(threading.enumerate())
     with pytest.raises(RuntimeError, match="on purpose"):
         LocalCloud(tmp_path / "state", tmp_path / "filesystem").start()
-    assert not [t for t in threading.enumerate() if t.name == "emulator-server"]
+    new = set(threading.enumerate()) - before
+    assert not [thread for thread in new if thread.name == "emulator-server"]
 
 
 def test_managed_policies(fresh: LocalCloud) -> None:

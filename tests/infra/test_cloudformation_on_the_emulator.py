@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import botocore.exceptions
@@ -227,10 +228,23 @@ def test_resources_are_deleted_after_all_that_depend_on_them() -> None:
     assert set(order[4:]) == {"Table", "Gateway"}
 
 
+def test_each_embedded_aws_of_a_process_has_its_own_stacks_resources(
+    cloud: LocalCloud, session: LocalSession, tmp_path: Path
+) -> None:
+    """A stack's queues are where it was deployed, also after another embedded AWS was started."""
+    with LocalCloud(tmp_path / "state", tmp_path / "filesystem") as other:
+        template = _template({"Environment": ENVIRONMENT}, Parameters=PARAMETERS)
+        deploy_stack(session, template, "here", {})
+        here = session.client("batch").describe_compute_environments()["computeEnvironments"]
+        there = other.batch.describe_compute_environments({})["computeEnvironments"]
+        assert here and not there
+        session.client("cloudformation").delete_stack(StackName="here")
+
+
 def test_installing_again_changes_nothing(cloud: LocalCloud, session: LocalSession) -> None:
     """`install` may be called any number of times."""
     for _ in range(3):
-        install(cloud.batch, cloud.ecs, cloud.fsx)
+        install()
     template = _template({"Environment": ENVIRONMENT}, Parameters=PARAMETERS)
     deploy_stack(session, template, "installed", {})
     session.client("cloudformation").delete_stack(StackName="installed")

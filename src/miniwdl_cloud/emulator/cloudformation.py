@@ -9,13 +9,15 @@ pinned.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import graphlib
 import ipaddress
 import itertools
 import logging
 import re
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import cloudformation_batch, cloudformation_changes
@@ -29,23 +31,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def install(batch: BatchService, ecs: EcsService, fsx: FsxService) -> None:
-    """Let moto's CloudFormation deploy the shipped templates; Batch, ECS and FSx resources into
-    ours.
+_SERVING = threading.RLock()
+"""moto's table of models is the process's, and so is its one CloudFormation."""
 
-    Installing again replaces the three services; all else stays as it is.
 
-    Parameters
-    ----------
-    batch
-        Where compute environments, queues, definitions and scheduling policies are made.
-    ecs
-        Where clusters are made.
-    fsx
-        Where Lustre file systems are made.
-    """
-    from moto.cloudformation import models as stacks
-    from moto.cloudformation import parsing, responses
+@contextlib.contextmanager
+def serving(batch: BatchService, ecs: EcsService, fsx: FsxService) -> Iterator[None]:
+    """While a request is answered, Batch, ECS and FSx resources are made in these services, whatever
+    other embedded AWS there is in the process."""
+    with _SERVING:
+        _put_models(batch, ecs, fsx)
+        yield
+
+
+def _put_models(batch: BatchService, ecs: EcsService, fsx: FsxService) -> None:
+    from moto.cloudformation import parsing
 
     from . import (
         cloudformation_ecs,
@@ -64,6 +64,16 @@ def install(batch: BatchService, ecs: EcsService, fsx: FsxService) -> None:
     for resource_type, model in models.items():
         parsing.get_model_map()[resource_type] = model
         parsing.get_name_type_map()[resource_type] = model.cloudformation_name_type()
+
+
+def install() -> None:
+    """Let moto's CloudFormation deploy the shipped templates: with `serving`, Batch, ECS and FSx
+    resources into ours. Installing again changes nothing."""
+    from moto.cloudformation import models as stacks
+    from moto.cloudformation import parsing, responses
+
+    from . import cloudformation_moto
+
     cloudformation_moto.amend_models()
     parsing.get_references_from_template = references
     _wrap(parsing, "clean_json", _functions)
@@ -91,6 +101,7 @@ def install(batch: BatchService, ecs: EcsService, fsx: FsxService) -> None:
     # moto's own look at what is no update compares texts, and refuses change sets too.
     _wrap(responses.CloudFormationResponse, "_validate_different_update", _nothing)
     stacks.Stack.parameter_list = property(_parameter_list)
+    stacks.Stack.stack_resources = property(_stack_resources)
 
 
 def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
@@ -325,6 +336,11 @@ def _tell_of_resources(init: Callable[..., Any], stack: Any, *args: Any, **kwarg
     """Let the resources of a stack make events of it."""
     init(stack, *args, **kwargs)
     stack.resource_map.stack_events = stack.events
+
+
+def _stack_resources(stack: Any) -> list[Any]:
+    """moto counts those too whose condition does not hold."""
+    return [made for made in stack.resource_map.values() if made is not None]
 
 
 def _parameter_list(stack: Any) -> list[dict[str, str]]:

@@ -169,7 +169,7 @@ class LocalCloud:
         self._ecs = EcsService(self._executor, around, self._stop_grace_s, self.faults)
         self._ecs.start()
         self._fsx = FsxService(self.region, self.filesystem, self.state / "fsx")
-        cloudformation.install(self._batch, self._ecs, self._fsx)
+        cloudformation.install()
         self._fsx_http = FsxHttp(self._fsx)
         self._moto = moto
         self._batch_http = BatchHttp(
@@ -289,7 +289,12 @@ class LocalCloud:
             return self._ecs_http.answer(region, environ, start_response)
         if service == "fsx":
             return self._fsx_http.answer(region, environ, start_response)
-        answer: Iterable[bytes] = self._moto(environ, start_response)
+        answer: Iterable[bytes]
+        if service == "cloudformation":
+            with cloudformation.serving(self.batch, self.ecs, self.fsx):
+                answer = self._moto(environ, start_response)
+        else:
+            answer = self._moto(environ, start_response)
         return answer
 
 
