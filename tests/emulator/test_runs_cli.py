@@ -285,6 +285,31 @@ def test_retry_submits_the_same_again(person: Person) -> None:
         assert "has not ended" in unfinished.stderr
 
 
+def test_report_of_a_run_with_retries_and_failures(person: Person) -> None:
+    """The run directory alone makes a report with each attempt, and why tasks failed."""
+    root = person.deployment.mount / "miniwdl_run"
+    directory = sorted(root.glob("2*_demo"))[0]
+    made = json.loads(person.output("miniwdl-cloud", "report", str(directory), "--json"))
+    totals = made["totals"]
+    assert made["version"] == 1 and made["run"]["state"] == "failed"
+    assert (totals["tasks"], totals["succeeded"], totals["failed"]) == (13, 12, 1)
+    assert totals["retries"] == 2 and totals["costUSD"] > totals["wastedUSD"] > 0
+    tasks = {(task["call"], task["shard"]): task for task in made["tasks"]}
+    attempts = tasks["flaky", "0-ann"]["attempts"]
+    assert [(a["attempt"], a["ok"], a["exitCode"]) for a in attempts] == [
+        (1, False, 7),
+        (2, True, 0),
+    ]
+    assert attempts[0]["vcpus"] == 2
+    # Children of an array job have their attempts too.
+    assert tasks["quick", "4"]["attempts"][0]["jobId"].partition(":")[2]
+    assert tasks["broken", None]["logTail"] == "never </script> done"
+    page = person.directory / "report.html"
+    person.output("miniwdl-cloud", "report", str(directory), "-o", str(page))
+    text = page.read_text()
+    assert "never &lt;/script&gt; done" in text and text.count("</script>") == 2
+
+
 @pytest.mark.parametrize(
     ("command", "code", "message"),
     [
@@ -299,6 +324,8 @@ def test_retry_submits_the_same_again(person: Person) -> None:
         (["logs", "RUN", "flaky[0]", "--attempt", "9"], 69, "no attempt 9; it has 1, 2"),
         (["logs", "RUN", "--since", "soon"], 64, "not a time span"),
         (["logs", "RUN", "--attempt", "2"], 64, "name its call too"),
+        (["report", "/nowhere"], 69, "There is no directory /nowhere"),
+        (["report", "/"], 64, "not a run directory of miniwdl"),
     ],
 )
 def test_errors_say_what_to_do(person: Person, command: list[str], code: int, message: str) -> None:

@@ -33,6 +33,7 @@ COMMANDS = (
     "cancel",
     "retry",
     "reap",
+    "report",
 )
 # These take miniwdl's own arguments among theirs, so they parse what follows by themselves.
 PASS_THROUGH = ("submit", "run")

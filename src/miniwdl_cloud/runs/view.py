@@ -143,7 +143,7 @@ def _shown(run: Run, call: str, everything: bool) -> tuple[list[Task], list[Task
     """The tasks of a call that are shown, and those that are not: those that ended well at the
     first attempt, and what is more than anybody reads."""
     tasks = [task for task in run.tasks if task.call == call]
-    tasks.sort(key=lambda task: (_ORDER.index(task.last.state), task.last.created or 0.0))
+    tasks.sort(key=lambda task: (_ORDER.index(task.last.state), task.shard))
     if everything or len(tasks) == 1:
         return tasks, []
     telling = [

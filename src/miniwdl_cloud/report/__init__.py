@@ -1,0 +1,1 @@
+"""A report of one run, from its run directory alone."""
