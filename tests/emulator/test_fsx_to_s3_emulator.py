@@ -324,3 +324,22 @@ def test_outputs_that_cannot_be_written_back(linked: Linked, runs: Deployment) -
     assert "no S3 location is linked to its directory" in message
     assert len(run.error["cause"]["failed"]) == 4
     assert (run.directory / "out/one/one.txt").is_file()
+
+
+def test_where_fsx_exports_nothing_files_are_uploaded(
+    linked: Linked, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where FSx does not take a task, `auto` uploads, and says so; the method `task` does not."""
+    from miniwdl_cloud.aws.fsx import Fsx
+    from miniwdl_cloud.errors import AccessDenied, ConfigurationError
+
+    def refuse(*args: object) -> None:
+        raise AccessDenied("These credentials may not call CreateDataRepositoryTask", {})
+
+    monkeypatch.setattr(Fsx, "start_export", refuse)
+    (linked.mount / "a").write_text("x")
+    with pytest.raises(ConfigurationError, match=r"task: .* may not call .*; choose another way"):
+        command(capfd, "--method", "task", str(linked.mount / "a"))
+    code, lines, err = command(capfd, str(linked.mount / "a"))
+    assert (code, len(lines)) == (0, 1)
+    assert "task cannot be used here" in err

@@ -44,6 +44,7 @@ class ExportTasks:
         self._place = place
         self._patience = patience
         self._say = say
+        self._works = False
 
     def refusal(self, item: Item) -> str | None:
         """A task cannot be given a name with a line break."""
@@ -62,11 +63,11 @@ class ExportTasks:
         for link, group in self._groups(items):
             try:
                 failures.update(self._export(link, group))
-            except AccessDenied as exn:
-                if done == 0:
+                self._works = True
+            except (AccessDenied, ServiceError, Unreachable) as exn:
+                # FSx refuses tasks to who may not make them, and beside automatic export.
+                if not self._works and not isinstance(exn, Unreachable):
                     raise Unavailable(exn.message) from exn
-                failures.update(dict.fromkeys(group, exn.message))
-            except (ServiceError, Unreachable) as exn:
                 failures.update(dict.fromkeys(group, exn.message))
             done += len(group)
             self._say(f"exported {done} of {len(items)} files")

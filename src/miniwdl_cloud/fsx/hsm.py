@@ -58,6 +58,7 @@ class Hsm:
         self._patience = patience
         self._say = say
         self._run = run
+        self._works = False
 
     def refusal(self, item: Item) -> str | None:
         """Lustre takes any name."""
@@ -98,27 +99,24 @@ class Hsm:
         return failures
 
     def _wait(self, items: list[Item]) -> dict[Item, str]:
+        failures: dict[Item, str] = {}
         total, waiting = len(items), items
         progress = self._patience.clock()
-        while waiting:
+        while True:
             actions, problems = self._ask("hsm_action", waiting)
-            still = [
-                item for item in waiting if item in problems or not actions[item].startswith("NOOP")
-            ]
+            failures.update(problems)
+            still = [item for item, text in actions.items() if not text.startswith("NOOP")]
             now = self._patience.clock()
             if len(still) < len(waiting):
                 progress = now
                 self._say(f"archived {total - len(still)} of {total} files")
             waiting = still
-            if waiting and now - progress >= self._patience.limit_s:
-                return {
-                    item: problems.get(item)
-                    or f"archiving did not end within {self._patience.limit_s:.0f} s"
-                    for item in waiting
-                }
-            if waiting:
-                self._patience.sleep(LOOK_EVERY_S)
-        return {}
+            if not waiting:
+                return failures
+            if now - progress >= self._patience.limit_s:
+                text = f"archiving did not end within {self._patience.limit_s:.0f} s"
+                return {**failures, **dict.fromkeys(waiting, text)}
+            self._patience.sleep(LOOK_EVERY_S)
 
     def _ask(self, what: str, items: Sequence[Item]) -> tuple[dict[Item, str], dict[Item, str]]:
         """What `lfs` says of each file; and, of those that it says nothing of, why."""
@@ -150,7 +148,9 @@ class Hsm:
         except subprocess.TimeoutExpired:
             text = f"lfs {what} took more than {CALL_MOST_S:.0f} s"
             return subprocess.CompletedProcess(command, 124, b"", text.encode())
-        if done.returncode != 0 and _NOT_HERE.search(_message(done)):
+        if done.returncode == 0:
+            self._works = True
+        elif not self._works and _NOT_HERE.search(_message(done)):
             raise Unavailable(_message(done))
         return done
 

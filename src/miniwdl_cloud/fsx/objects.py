@@ -53,11 +53,21 @@ def _look(s3: S3, uris: list[S3Uri], found: dict[S3Uri, ObjectInfo]) -> None:
         return
     pool = ThreadPoolExecutor(min(HEADS_AT_ONCE, len(uris)), thread_name_prefix="fsx-look")
     try:
-        for uri, info in zip(uris, pool.map(s3.head, uris), strict=True):
+        for uri, info in zip(uris, pool.map(lambda uri: _head(s3, uri), uris), strict=True):
             if info is not None:
                 found[uri] = info
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _head(s3: S3, uri: S3Uri) -> ObjectInfo | None:
+    try:
+        return s3.head(uri)
+    except AccessDenied as exn:
+        # S3's answer for an object that is not there, to who may not list the bucket.
+        if exn.more_info.get("httpStatus") != 403:
+            raise
+        return None
 
 
 def is_same(file: SharedFile, info: ObjectInfo | None) -> bool:

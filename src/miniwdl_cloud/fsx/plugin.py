@@ -125,17 +125,17 @@ class _WriteBack:
         """Send files; returns their URIs by canonical path."""
         import time
 
+        from WDL.runtime import Terminated
+
         from ..miniwdl_compat import log_message
         from .files import shown
         from .run import send
 
         def pause(seconds: float) -> None:
-            import WDL
-
             until = time.monotonic() + seconds
             while True:
                 if terminating():
-                    raise WDL.runtime.Terminated()
+                    raise Terminated()
                 left = until - time.monotonic()
                 if left <= 0:
                     return

@@ -125,7 +125,12 @@ def choose_methods(
             f"[fsx_to_s3] method ({s.FSX_METHOD.env}, --method) should be one of"
             f" {', '.join(METHODS)}; correct it."
         )
-    command = shlex.split(str(settings.get(s.FSX_LFS))) or ["lfs"]
+    try:
+        command = shlex.split(str(settings.get(s.FSX_LFS))) or ["lfs"]
+    except ValueError:
+        raise UsageError(
+            f"[fsx_to_s3] lfs ({s.FSX_LFS.env}) has a quote without an end; correct it."
+        ) from None
     if asked == "task" and not place.file_system:
         raise ConfigurationError(
             f"Export tasks need the id of the FSx for Lustre file system at {place.mount}; set"
@@ -237,7 +242,7 @@ class _Sending:
 
     def _lack(self, item: Item, info: ObjectInfo | None) -> str | None:
         if info is None:
-            return f"{item.uri} is not there though it was sent"
+            return f"{item.uri} is not there, or may not be looked at, though it was sent"
         if info.size != item.file.size and item.file.path not in self.growing:
             return f"{item.uri} has {info.size:,} bytes, the file has {item.file.size:,}"
         return None

@@ -13,6 +13,7 @@ from stand_ins import FakeLfs, FolderS3
 from miniwdl_cloud.cli import fsx_to_s3
 from miniwdl_cloud.errors import ConfigurationError, UsageError
 from miniwdl_cloud.fsx import hsm, run, write_back
+from miniwdl_cloud.fsx.method import Item
 
 BUCKET = "linked-bucket"
 PREFIX = "fs/"
@@ -268,6 +269,24 @@ def test_an_archived_file_whose_object_is_gone(scene: Scene, command: Command) -
     assert "1 files sent" in err
 
 
+def test_a_file_that_goes_while_it_is_archived(
+    scene: Scene, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is removed meanwhile is reported at once, and nobody waits for it."""
+    paths = scene.write(3)
+    original = hsm.Hsm._wait
+
+    def wait(self: hsm.Hsm, items: list[Item]) -> dict[Item, str]:
+        paths[1].unlink(missing_ok=True)
+        return original(self, items)
+
+    monkeypatch.setattr(hsm.Hsm, "_wait", wait)
+    code, lines, err = command("--method", "hsm", scene.mount / "run")
+    assert (code, len(lines)) == (1, 2)
+    assert f"failed: {paths[1]}" in err
+    assert "No such file" in err
+
+
 def test_archiving_that_does_not_end(
     scene: Scene, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,16 +306,24 @@ def test_archiving_that_does_not_end(
         (["--method", "task"], ConfigurationError, "Export tasks need the id"),
         (["--mount", "/"], ConfigurationError, "name its mount point with --mount"),
         (["gone"], UsageError, "gone cannot be read"),
+        (["--method", "hsm", "QUOTE"], UsageError, "a quote without an end"),
         (["--nonsense"], UsageError, "unrecognized arguments: --nonsense"),
     ],
 )
 def test_wrong_usage(
-    options: list[str], error: type[Exception], text: str, scene: Scene, command: Command
+    options: list[str],
+    error: type[Exception],
+    text: str,
+    scene: Scene,
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What is wrong is said in one sentence."""
     (path,) = scene.write(1)
+    if "QUOTE" in options:
+        monkeypatch.setenv("MINIWDL__FSX_TO_S3__LFS", "sudo 'lfs")
     with pytest.raises(error, match=text):
-        command(*options, path)
+        command(*(option for option in options if option != "QUOTE"), path)
 
 
 def test_a_file_system_without_link(scene: Scene, command: Command) -> None:
