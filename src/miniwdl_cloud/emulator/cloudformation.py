@@ -37,8 +37,8 @@ _SERVING = threading.RLock()
 
 @contextlib.contextmanager
 def serving(batch: BatchService, ecs: EcsService, fsx: FsxService) -> Iterator[None]:
-    """While a request is answered, Batch, ECS and FSx resources are made in these services, whatever
-    other embedded AWS there is in the process."""
+    """While a request is answered, Batch, ECS and FSx resources are made in these services,
+    whatever other embedded AWS there is in the process."""
     with _SERVING:
         _put_models(batch, ecs, fsx)
         yield
