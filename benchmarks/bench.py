@@ -3,7 +3,8 @@
     make bench
     python -m benchmarks.bench --name quick --only scatter --sizes 100 --runs 1 --no-peer
 
-The page is printed, and written to ``results/<date>-<name>.md``.
+The page is written to ``results/<date>-<name>.md`` after each part, so that an end in between keeps
+what was measured, and printed at the end.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from pathlib import Path
 from . import chain, report, scatter, sleeps, transfers
 from .harness import HERE, ROOT, Bed, Result, embedded_aws, say
 
-ON_ONE_AWS: dict[str, Callable[[Bed, argparse.Namespace], Result]] = {
-    "scatter": lambda bed, args: scatter.measure(
-        bed,
-        {size: 1 if size > args.repeat_most else args.runs for size in args.sizes},
-        args.peer_large,
+ON_ONE_AWS: dict[str, Callable[[Bed, Result, argparse.Namespace], None]] = {
+    "scatter": lambda bed, result, args: scatter.measure(
+        bed, result, args.sizes, args.runs, args.peer_sizes, args.tuned_sizes
     ),
-    "latency": lambda bed, args: sleeps.measure_latency(bed, args.latency_jobs),
-    "chain": lambda bed, args: chain.measure(bed, args.chain, args.runs),
-    "sleeps": lambda bed, args: sleeps.measure(bed, args.sleepers, args.sleep_s),
-    "transfers": lambda bed, args: transfers.measure(bed, args.files, args.large_mb, args.runs),
+    "latency": lambda bed, result, args: sleeps.measure_latency(bed, result, args.latency_jobs),
+    "chain": lambda bed, result, args: chain.measure(bed, result, args.chain, args.runs),
+    "sleeps": lambda bed, result, args: sleeps.measure(bed, result, args.sleepers, args.sleep_s),
+    "transfers": lambda bed, result, args: transfers.measure(
+        bed, result, args.files, args.large_mb, args.runs
+    ),
 }
 NAMES = (*ON_ONE_AWS, "throttled")
 
@@ -40,16 +41,29 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", nargs="+", choices=NAMES, default=NAMES, metavar="WHAT", help=", ".join(NAMES)
     )
-    parser.add_argument("--runs", type=int, default=3, help="runs of each, except the longest")
-    parser.add_argument(
-        "--repeat-most", type=int, default=1000, metavar="N", help="larger scatters run once"
-    )
+    parser.add_argument("--runs", type=int, default=3, help="runs of each that takes under 2 min")
     parser.add_argument(
         "--sizes", type=int, nargs="+", default=[100, 1000, 5000], help="scatter: shards"
     )
     parser.add_argument("--no-peer", dest="peer", action="store_false", help="without miniwdl-aws")
     parser.add_argument(
-        "--peer-large", action="store_true", help="miniwdl-aws too runs scatters that take it hours"
+        "--peer-sizes",
+        type=int,
+        nargs="+",
+        default=[100],
+        help="scatter: shards that miniwdl-aws runs as it is, more than a second for each",
+    )
+    parser.add_argument(
+        "--tuned-sizes",
+        type=int,
+        nargs="+",
+        default=[100, 1000],
+        help="scatter: shards that miniwdl-aws runs tuned",
+    )
+    parser.add_argument(
+        "--peer-full",
+        action="store_true",
+        help="miniwdl-aws runs 1,000 shards as it is too: 20 minutes more",
     )
     parser.add_argument("--latency-jobs", type=int, default=100, help="latency: jobs")
     parser.add_argument("--chain", type=int, default=200, help="chain: tasks")
@@ -61,33 +75,65 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def measure(args: argparse.Namespace, scratch: Path) -> list[Result]:
-    """Run what was asked for."""
-    results = []
+def measure(
+    args: argparse.Namespace, scratch: Path, results: list[Result], keep: Callable[[], None]
+) -> None:
+    """Run what was asked for; what fails does not keep the rest from running.
+
+    Parameters
+    ----------
+    results
+        Gets each part's as it begins.
+    keep
+        Called after each part.
+    """
+
+    def part(name: str, action: Callable[[Result], None]) -> None:
+        say(f"--- {name}, load average {os.getloadavg()[0]:.1f}")
+        result = Result(name)
+        results.append(result)
+        try:
+            action(result)
+        except Exception as exn:
+            result.failed(name, exn)
+        keep()
+
     chosen = [name for name in ON_ONE_AWS if name in args.only]
     if chosen:
         with embedded_aws(scratch / "plain", args.peer) as bed:
             for name in chosen:
-                say(f"--- {name}, load average {os.getloadavg()[0]:.1f}")
-                results.append(ON_ONE_AWS[name](bed, args))
+                part(name, lambda result, name=name: ON_ONE_AWS[name](bed, result, args))  # type: ignore[misc]
     if "throttled" in args.only:
-        say("--- throttled")
-        results.append(scatter.measure_throttled(scratch / "throttled", args.throttled))
-    return results
+        part(
+            "throttled",
+            lambda result: scatter.measure_throttled(scratch / "throttled", result, args.throttled),
+        )
 
 
 def main() -> None:
     """Run the command."""
     args = parser().parse_args()
+    if args.peer_full:
+        args.peer_sizes = [*args.peer_sizes, scatter.AIM_SHARDS]
     load = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory(prefix="miniwdl-cloud-bench.") as scratch:
-        text = report.page(measure(args, Path(scratch)), sys.argv[1:], load)
     today = datetime.datetime.now(datetime.timezone.utc).date()
     target = HERE / "results" / f"{today}-{args.name}.md"
     target.parent.mkdir(exist_ok=True)
-    target.write_text(text)
-    print(text)
-    say(f"written to {target.relative_to(ROOT)}")
+    results: list[Result] = []
+
+    def keep() -> None:
+        target.write_text(report.page(results, sys.argv[1:], load))
+        say(f"written to {target.relative_to(ROOT)}")
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="miniwdl-cloud-bench.") as scratch:
+            measure(args, Path(scratch), results, keep)
+    except KeyboardInterrupt as exn:
+        if results:
+            results[-1].failed(results[-1].title, exn)
+            keep()
+        raise
+    print(target.read_text())
 
 
 if __name__ == "__main__":

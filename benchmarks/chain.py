@@ -20,7 +20,6 @@ from .harness import (
     Row,
     Workflow,
     WrongOutputs,
-    repeat,
     run_floor,
 )
 
@@ -83,24 +82,26 @@ def check(outputs: Mapping[str, Any], length: int) -> None:
         raise WrongOutputs("the chain's output is wrong")
 
 
-def measure(bed: Bed, length: int, times: int) -> Result:
+def measure(bed: Bed, result: Result, length: int, times: int) -> None:
     """All rows.
 
     Parameters
     ----------
+    result
+        Gets them.
     length
         Tasks in the chain.
     times
         How often the floor and we run it.
     """
-    result = Result("Chain of dependent tasks")
+    result.title = "Chain of dependent tasks"
     flow = workflow(length, bed.scratch)
-    floor = repeat(flow, FLOOR, times, lambda w, name: run_floor(w, bed.scratch / FLOOR, name))
-    result.rows.append(floor)
+    floor = result.add(flow, FLOOR, times, lambda w, name: run_floor(w, bed.scratch / FLOOR, name))
     for way, aim, env in (("polling", 0.7, POLLING), ("push", 0.3, {})):
         who = f"{OURS}, {way}"
-        ours = repeat(flow, who, times, functools.partial(bed.ours, extra_env=env))
-        result.rows.append(ours)
+        ours = result.add(flow, who, times, functools.partial(bed.ours, extra_env=env))
+        if floor is None or ours is None:
+            continue
         overhead = (ours.wall_s - floor.wall_s) / length
         result.figures.append(
             Figure(
@@ -112,10 +113,9 @@ def measure(bed: Bed, length: int, times: int) -> Result:
         )
     if bed.peer_bin:
         short = workflow(min(length, PEER_MOST), bed.scratch)
-        result.rows.append(repeat(short, PEER, 1, bed.peer))
+        result.add(short, PEER, 1, bed.peer)
         tuned = functools.partial(bed.peer, extra_env=PEER_TUNING)
-        result.rows.append(repeat(short, PEER_TUNED, 1, tuned))
-    return result
+        result.add(short, PEER_TUNED, 1, tuned)
 
 
 def _engine_alone(ours: Row, floor: Row, length: int) -> str:

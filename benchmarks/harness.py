@@ -41,6 +41,8 @@ POLLING = {"MINIWDL__AWS__EVENT_QUEUE": "0"}
 # As many as the policy that our runner brings allows, for everybody alike.
 TASK_CONCURRENCY = "2500"
 RUN_LIMIT_S = 7200
+ONCE_ABOVE_S = 120.0
+"""What takes longer is not repeated."""
 _OUR_IMAGE = "benchmark-ours"
 _PEER_IMAGE = "benchmark-peer"
 _APPLICATION = "benchmark-workflow-job"
@@ -153,6 +155,26 @@ class Result:
     figures: list[Figure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def add(
+        self, workflow: Workflow, who: str, times: int, action: Callable[[Workflow, str], Run]
+    ) -> Row | None:
+        """Run a workflow several times, as `repeat`; `None` if that failed, which is noted: other
+        rows are measured all the same."""
+        row = Row(workflow.what, who, workflow.tasks)
+        try:
+            repeat(row, workflow, times, action)
+        except Exception as exn:
+            self.failed(f"{who}, {workflow.what}", exn)
+        if row.runs:
+            self.rows.append(row)
+        return row if row.runs else None
+
+    def failed(self, what: str, error: BaseException) -> None:
+        """Note that something could not be measured."""
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        self.notes.append(f"**{what} failed:** {first}")
+        say(f"{what} failed: {error}")
+
 
 @dataclass(frozen=True)
 class Workflow:
@@ -253,6 +275,7 @@ class Bed:
         env = {**self.aws.env, "PATH": f"{bin_dir}{os.pathsep}{self.aws.env['PATH']}", **extra}
         argv = [str(bin_dir / "miniwdl-aws-submit"), *workflow.arguments(label), "--follow"]
         argv += ["--mount", str(self.aws.filesystem), "--dir", str(directory), "--image", image]
+        self.forget_events()
         self.http("POST", "/_local/reset-calls")
         began = time.monotonic()
         run_checked(argv, env, RUN_LIMIT_S)
@@ -262,6 +285,21 @@ class Bed:
         run_dir = directory / "_LAST"
         workflow.check(json.loads((run_dir / "outputs.json").read_text()))
         return _measured(wall, usage, run_dir, calls, engine_calls)
+
+    def forget_events(self) -> None:
+        """Empty the deployment's event queue: events that a run left alone stay for two minutes,
+        and would be received by the next one, unlike in a deployment that is used now and then."""
+        sqs = self.aws.client("sqs")
+        for url in sqs.list_queues().get("QueueUrls", ()):
+            # Not PurgeQueue, which SQS allows once a minute.
+            while found := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get(
+                "Messages"
+            ):
+                entries = [
+                    {"Id": str(n), "ReceiptHandle": message["ReceiptHandle"]}
+                    for n, message in enumerate(found)
+                ]
+                sqs.delete_message_batch(QueueUrl=url, Entries=entries)
 
     def _calls(self, query: str) -> dict[str, int]:
         counts = json.loads(self.http("GET", f"/_local/calls{query}"))
@@ -356,29 +394,32 @@ def _measured(
     )
 
 
-def repeat(workflow: Workflow, who: str, times: int, action: Callable[[Workflow, str], Run]) -> Row:
-    """Run a workflow several times.
+def repeat(
+    row: Row, workflow: Workflow, times: int, action: Callable[[Workflow, str], Run]
+) -> None:
+    """Run a workflow several times, or once if that takes longer than `ONCE_ABOVE_S`.
 
     Parameters
     ----------
-    who
-        By whom, for the table.
+    row
+        Gets the runs.
     times
         How often.
     action
         Runs it, given a label that no other run has.
     """
-    row = Row(workflow.what, who, workflow.tasks)
     for number in range(1, times + 1):
-        label = "-".join([*who.replace(",", "").split(), *workflow.what.split(), str(number)])
-        run = action(workflow, label.replace(",", ""))
+        parts = [*row.who.replace(",", "").split(), *workflow.what.split(), str(number)]
+        say(f"{row.who}, {workflow.what}, run {number} ...")
+        run = action(workflow, "-".join(parts).replace(",", ""))
         row.runs.append(run)
         say(
-            f"{who}, {workflow.what}, run {number} of {times}: {run.wall_s:.2f} s,"
-            f" engine's CPU {run.cpu_s:.2f} s, {run.peak_bytes / 2**20:.0f} MiB,"
-            f" {sum(run.calls.values())} API calls, {sum(run.engine_calls.values())} of its own"
+            f"  {run.wall_s:.2f} s, engine's CPU {run.cpu_s:.2f} s,"
+            f" {run.peak_bytes / 2**20:.0f} MiB, {sum(run.calls.values())} API calls,"
+            f" {sum(run.engine_calls.values())} of its own"
         )
-    return row
+        if run.wall_s > ONCE_ABOVE_S:
+            break
 
 
 def percentile(values: Iterable[float], share: float) -> float:

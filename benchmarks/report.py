@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from .harness import ROOT, Result, Row
+from .harness import ONCE_ABOVE_S, ROOT, Result, Row
 
 _VERDICTS = {True: "yes", False: "**no**", None: "(other size)"}
 
@@ -32,7 +32,8 @@ def page(results: Sequence[Result], arguments: Sequence[str], load: float) -> st
             verdict = _VERDICTS[figure.good]
             lines.append(f"| {figure.name} | {figure.aim} | {figure.reached} | {verdict} |")
     for result in results:
-        lines += ["", f"## {result.title}", "", *_measurements(result.rows), *_calls(result.rows)]
+        rows = [row for row in result.rows if row.runs]
+        lines += ["", f"## {result.title}", "", *_measurements(rows), *_calls(rows)]
         lines += [text for note in result.notes for text in ("", note)]
     return "\n".join([*lines, ""])
 
@@ -94,6 +95,8 @@ def _about(arguments: Sequence[str], load: float) -> list[str]:
         " AWS on the same machine. Floor: plain `miniwdl run` with a backend that only"
         " starts a subprocess for each task. The engine's process is `miniwdl run` alone, without"
         " its children.",
+        f"- Medians of the runs shown; what takes longer than {ONCE_ABOVE_S:.0f} s, the peer and"
+        " the latencies ran once.",
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,11 @@ from .harness import (
     Workflow,
     WrongOutputs,
     embedded_aws,
-    repeat,
     run_floor,
 )
 
 AIM_SHARDS = 1000
 """The aims are for so many shards."""
-PEER_DEFAULT_MOST = 100
-"""Shards up to which the peer runs with its defaults, a second for each."""
-PEER_TUNED_MOST = 1000
 ALLOWED_CALLS = 50
 """Batch calls a second in the throttled benchmark."""
 
@@ -52,30 +48,42 @@ def check(outputs: Mapping[str, Any], shards: int) -> None:
         raise WrongOutputs("the scatter's outputs are wrong")
 
 
-def measure(bed: Bed, sizes: Mapping[int, int], peer_large: bool) -> Result:
+def measure(
+    bed: Bed,
+    result: Result,
+    sizes: Sequence[int],
+    times: int,
+    peer_sizes: Sequence[int] = (),
+    tuned_sizes: Sequence[int] = (),
+) -> None:
     """All rows.
 
     Parameters
     ----------
+    result
+        Gets them.
     sizes
-        Numbers of shards, and how often each is run.
-    peer_large
-        Whether the peer runs the sizes too that take it hours.
+        Numbers of shards.
+    times
+        How often the floor and we run each.
+    peer_sizes, tuned_sizes
+        Those that the peer runs too, once: as it is, a second for each shard; and tuned.
     """
-    result = Result("Scatter of trivial tasks")
-    for shards, times in sizes.items():
+    result.title = "Scatter of trivial tasks"
+    for shards in sorted({*sizes, *peer_sizes, *tuned_sizes}):
         flow = workflow(shards)
-        floor = repeat(flow, FLOOR, times, lambda w, name: run_floor(w, bed.scratch / FLOOR, name))
-        ours = repeat(flow, OURS, times, bed.ours)
-        result.rows += [floor, ours]
-        if bed.peer_bin:
+        if shards in sizes:
+            floor = result.add(
+                flow, FLOOR, times, lambda w, name: run_floor(w, bed.scratch / FLOOR, name)
+            )
+            ours = result.add(flow, OURS, times, bed.ours)
+            if floor and ours:
+                result.figures += _figures(shards, floor, ours)
+        if bed.peer_bin and shards in tuned_sizes:
             tuned = functools.partial(bed.peer, extra_env=PEER_TUNING)
-            if peer_large or shards <= PEER_TUNED_MOST:
-                result.rows.append(repeat(flow, PEER_TUNED, 1, tuned))
-            if peer_large or shards <= PEER_DEFAULT_MOST:
-                result.rows.append(repeat(flow, PEER, 1, bed.peer))
-        result.figures += _figures(shards, floor, ours)
-    return result
+            result.add(flow, PEER_TUNED, 1, tuned)
+        if bed.peer_bin and shards in peer_sizes:
+            result.add(flow, PEER, 1, bed.peer)
 
 
 def _figures(shards: int, floor: Row, ours: Row) -> list[Figure]:
@@ -108,13 +116,14 @@ def _figures(shards: int, floor: Row, ours: Row) -> list[Figure]:
     ]
 
 
-def measure_throttled(scratch: Path, shards: int) -> Result:
+def measure_throttled(scratch: Path, result: Result, shards: int) -> None:
     """The same where Batch answers no more than `ALLOWED_CALLS` calls a second."""
-    result = Result(f"{shards:,} shards, Batch answers {ALLOWED_CALLS} calls a second")
+    result.title = f"{shards:,} shards, Batch answers {ALLOWED_CALLS} calls a second"
     options = ("--allow-calls-per-second", str(ALLOWED_CALLS))
     with embedded_aws(scratch, False, *options) as bed:
-        row = repeat(workflow(shards), OURS, 1, bed.ours)
-    result.rows.append(row)
+        row = result.add(workflow(shards), OURS, 1, bed.ours)
+    if row is None:
+        return
     failed = failed_attempts(row.runs[0].directory)
     result.figures.append(
         Figure(
@@ -124,7 +133,6 @@ def measure_throttled(scratch: Path, shards: int) -> Result:
             failed == 0,
         )
     )
-    return result
 
 
 def failed_attempts(run_dir: Path) -> int:

@@ -20,7 +20,6 @@ from .harness import (
     Workflow,
     WrongOutputs,
     percentile,
-    repeat,
 )
 
 AIM_SLEEPERS, AIM_SLEEP_S = 2000, 60.0
@@ -41,12 +40,13 @@ def check(outputs: Mapping[str, Any], tasks: int) -> None:
         raise WrongOutputs("the sleeps' outputs are wrong")
 
 
-def measure(bed: Bed, tasks: int, seconds: float) -> Result:
+def measure(bed: Bed, result: Result, tasks: int, seconds: float) -> None:
     """One wide scatter of long sleeps."""
     what = f"{tasks:,} sleeps of {seconds:g} s"
-    result = Result(f"{what} at a time")
-    row = repeat(workflow(tasks, round(seconds * 1000), 0, what), OURS, 1, bed.ours)
-    result.rows.append(row)
+    result.title = f"{what} at a time"
+    row = result.add(workflow(tasks, round(seconds * 1000), 0, what), OURS, 1, bed.ours)
+    if row is None:
+        return
     at_aim = (tasks, seconds) == (AIM_SLEEPERS, AIM_SLEEP_S)
     peak = row.runs[0].peak_bytes / 2**20
     result.figures += [
@@ -63,18 +63,18 @@ def measure(bed: Bed, tasks: int, seconds: float) -> Result:
             peak <= 1024 if at_aim else None,
         ),
     ]
-    return result
 
 
-def measure_latency(bed: Bed, jobs: int) -> Result:
+def measure_latency(bed: Bed, result: Result, jobs: int) -> None:
     """How long after a job's end its task's thread knows of it, by polling and by push."""
-    result = Result("From a job's end to the engine's notice")
+    result.title = "From a job's end to the engine's notice"
     for way, median, slowest, env in (("polling", 0.6, 1.2, POLLING), ("push", 0.2, 0.5, {})):
         flow = workflow(jobs, LATENCY_BASE_MS, LATENCY_STEP_MS, f"{jobs} sleeps, {way}")
         # Its log lines as JSON have milliseconds.
         logged = {**env, "MINIWDL__LOGGING__JSON": "true"}
-        row = repeat(flow, OURS, 1, functools.partial(bed.ours, extra_env=logged))
-        result.rows.append(row)
+        row = result.add(flow, OURS, 1, functools.partial(bed.ours, extra_env=logged))
+        if row is None:
+            continue
         found = latencies(row.runs[0].directory)
         if len(found) != jobs:
             raise RuntimeError(f"{len(found)} of {jobs} jobs have a notice latency")
@@ -90,8 +90,7 @@ def measure_latency(bed: Bed, jobs: int) -> Result:
     if bed.peer_bin:
         flow = workflow(jobs, LATENCY_BASE_MS, LATENCY_STEP_MS, f"{jobs} sleeps")
         tuned = functools.partial(bed.peer, extra_env=PEER_TUNING)
-        result.rows.append(repeat(flow, PEER_TUNED, 1, tuned))
-    return result
+        result.add(flow, PEER_TUNED, 1, tuned)
 
 
 def latencies(run_dir: Path) -> list[float]:

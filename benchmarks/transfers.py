@@ -31,11 +31,13 @@ SYNC = "aws s3 sync"
 UPLOAD = (sys.executable, "-m", "benchmarks.upload_run")
 
 
-def measure(bed: Bed, files: int, large_mb: int, times: int) -> Result:
+def measure(bed: Bed, result: Result, files: int, large_mb: int, times: int) -> None:
     """All rows.
 
     Parameters
     ----------
+    result
+        Gets them.
     files
         Number of small files.
     large_mb
@@ -43,7 +45,7 @@ def measure(bed: Bed, files: int, large_mb: int, times: int) -> Result:
     times
         How often each is done.
     """
-    result = Result("Outputs to S3")
+    result.title = "Outputs to S3"
     sync = [str(cached_venv("awscli-venv") / "aws"), "s3", "sync", "--no-progress", "--quiet"]
     work = bed.aws.filesystem
     small = make_run(work / "small", [SMALL_BYTES] * files)
@@ -53,12 +55,12 @@ def measure(bed: Bed, files: int, large_mb: int, times: int) -> Result:
         (large, f"one file of {large_mb / 1000:g} GB", 1, None),
     ):
         theirs, ours = Row(what, SYNC), Row(what, OURS)
+        result.rows += [theirs, ours]
         for _ in range(times):
             # By turns, so that whatever else goes on meets both.
             theirs.runs.append(timed(bed, [*sync, str(run_dir / "out")], count))
             ours.runs.append(timed(bed, [*UPLOAD, str(run_dir), str(work)], count))
             say(f"{what}: {SYNC} {theirs.runs[-1].wall_s:.2f} s, {ours.runs[-1].wall_s:.2f} s")
-        result.rows += [theirs, ours]
         faster = theirs.wall_s / ours.wall_s
         result.figures.append(
             Figure(
@@ -68,7 +70,6 @@ def measure(bed: Bed, files: int, large_mb: int, times: int) -> Result:
                 faster >= aim if aim and files == AIM_FILES else None,
             )
         )
-    return result
 
 
 def make_run(directory: Path, sizes: list[int]) -> Path:

@@ -68,8 +68,12 @@ class Aws:
 
     def s3(self) -> Any:
         """An S3 client of it."""
+        return self.client("s3")
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of it."""
         return boto3.client(
-            "s3",
+            service,  # type: ignore[call-overload]
             endpoint_url=self.env["AWS_ENDPOINT_URL"],
             region_name=self.env["AWS_DEFAULT_REGION"],
             aws_access_key_id=self.env["AWS_ACCESS_KEY_ID"],

@@ -24,7 +24,8 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
 
 def test_scatter_measures_ours_and_the_floor(bed: Bed) -> None:
     """Both run the workflow; CPU, memory and, of ours, API calls are known."""
-    result = scatter.measure(bed, {3: 1}, peer_large=False)
+    result = Result("")
+    scatter.measure(bed, result, [3], 1)
     floor, ours = result.rows
     assert (floor.who, ours.who) == (harness.FLOOR, harness.OURS)
     for row in result.rows:
@@ -57,7 +58,8 @@ def test_latency_of_every_job_is_found(bed: Bed) -> None:
 
 def test_sleeps_measure_memory(bed: Bed) -> None:
     """A scatter of sleeps gives its wall time and the engine's memory."""
-    result = sleeps.measure(bed, 2, 0.1)
+    result = Result("")
+    sleeps.measure(bed, result, 2, 0.1)
     assert [figure.name for figure in result.figures] == [
         "2 sleeps of 0.1 s, wall",
         "2 sleeps of 0.1 s, memory of the engine's process",
@@ -66,7 +68,8 @@ def test_sleeps_measure_memory(bed: Bed) -> None:
 
 def test_chain_runs_its_tasks_one_after_another(bed: Bed) -> None:
     """The chain's last task has counted all of them."""
-    result = chain.measure(bed, 3, 1)
+    result = Result("")
+    chain.measure(bed, result, 3, 1)
     assert [row.who for row in result.rows[1:]] == ["miniwdl-cloud, polling", "miniwdl-cloud, push"]
     outputs = json.loads((result.rows[1].runs[0].directory / "outputs.json").read_text())
     assert outputs == {"chain.last": 3}
@@ -84,7 +87,9 @@ def test_upload_leaves_all_files_in_s3(bed: Bed, tmp_path: Path) -> None:
 
 def test_throttled_scatter_completes(tmp_path: Path) -> None:
     """A scatter on an AWS that limits calls runs without a failed attempt."""
-    figure = scatter.measure_throttled(tmp_path, 3).figures[0]
+    result = Result("")
+    scatter.measure_throttled(tmp_path, result, 3)
+    figure = result.figures[0]
     assert "0 failed attempts" in figure.reached
     assert figure.good
 
@@ -128,3 +133,34 @@ def test_command_line_knows_every_benchmark() -> None:
     """Each benchmark can be chosen by its name."""
     args = bench.parser().parse_args(["--only", *bench.NAMES])
     assert set(args.only) == {"scatter", "latency", "chain", "sleeps", "transfers", "throttled"}
+
+
+def test_a_failed_row_or_part_does_not_lose_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What failed is noted on the page, which is kept after each part."""
+    result = Result("Some rows")
+    flow = harness.Workflow("quick", tmp_path, (), 1, lambda outputs: None)
+
+    def fail(workflow: harness.Workflow, label: str) -> Run:
+        raise RuntimeError("exit code 1\nand all its output")
+
+    assert result.add(flow, harness.PEER, 3, fail) is None
+    row = result.add(flow, harness.OURS, 3, lambda workflow, label: Run(1.0))
+    assert row is not None
+    assert len(row.runs) == 3
+    assert result.add(flow, harness.OURS, 3, lambda w, n: Run(harness.ONCE_ABOVE_S + 1)) != row
+    assert [len(row.runs) for row in result.rows] == [3, 1]
+
+    def broken(scratch: Path, result: Result, shards: int) -> None:
+        result.rows.append(Row("before", harness.OURS, 1, [Run(2.0)]))
+        raise OSError("no room")
+
+    monkeypatch.setattr(scatter, "measure_throttled", broken)
+    args = bench.parser().parse_args(["--only", "throttled"])
+    results, pages = [result], []
+    bench.measure(args, tmp_path, results, lambda: pages.append(report.page(results, [], 0.1)))
+    (page,) = pages
+    assert "**miniwdl-aws, quick failed:** exit code 1" in page
+    assert "**throttled failed:** no room" in page
+    assert "| before | miniwdl-cloud | 2.00 |" in page
