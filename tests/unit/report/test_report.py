@@ -95,6 +95,35 @@ def test_a_run_without_our_files(tmp_path: Path) -> None:
     assert "no run" not in html(report)
 
 
+def test_a_task_on_fargate_and_one_in_isolation(tmp_path: Path) -> None:
+    """ECS's details are read as Batch's are, and records where an isolated task has them."""
+    run = RunDirectory(tmp_path / "run")
+    directory = run.task("a", 1, [{"waited": 1, "ran": 60, "peak": 700}])
+    (own := directory / "job").mkdir()
+    for name in ("claim", "task_status.txt"):
+        (directory / name).rename(own / name)
+    (attempt,) = one(collect(run.path), "a").attempts
+    assert attempt.peak_bytes == 700 * 2**20 and attempt.exit_code == 0
+    for path in directory.glob("awsBatchJobDetail.*"):
+        path.unlink()
+    task = {
+        "taskArn": "arn:aws:ecs:us-east-1:1:task/cluster/0123",
+        "lastStatus": "STOPPED",
+        "stopCode": "EssentialContainerExited",
+        "createdAt": "2026-09-21 14:13:21+00:00",
+        "startedAt": "2026-09-21 14:13:31.500000+00:00",
+        "stoppedAt": "2026-09-21 14:14:31.500000+00:00",
+        "cpu": "2048",
+        "memory": "4096",
+        "containers": [{"name": "task", "exitCode": 0}],
+    }
+    (directory / "ecsTask.0123.json").write_text(json.dumps(task))
+    (attempt,) = one(collect(run.path), "a").attempts
+    assert (attempt.job_id, attempt.ok, attempt.platform) == ("0123", True, "FARGATE")
+    assert (attempt.vcpus, attempt.memory_mib, attempt.seconds) == (2, 4096, 60)
+    assert attempt.created == START + 1 and attempt.cost is not None
+
+
 def test_a_single_task_and_an_unfinished_one(tmp_path: Path) -> None:
     """The run directory of a task run by itself is a report of one task."""
     run = RunDirectory(tmp_path / "20260921_141320_solo")

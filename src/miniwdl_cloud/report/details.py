@@ -1,0 +1,182 @@
+"""Attempts at a task, by the files that our engines leave beside it: the queue service's detail of
+each job (``awsBatchJobDetail.ID.json``, ``ecsTask.ID.json``), and what the task script recorded."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..engines.batch_queue import snapshot_of
+from ..engines.ecs_snapshot import snapshot_of_task
+from ..engines.task_files import attempt_suffix, read_result
+from ..jobs.outcome import TaskResult, Verdict, classify
+from ..jobs.request import JobSnapshot
+from .model import Attempt
+
+JSON_MAX = 16 * 2**20
+"""Bytes of a file beyond which it is none of those that are expected."""
+_DETAIL = re.compile(r"(awsBatchJobDetail|ecsTask)\..+\.json")
+_CLAIM = re.compile(r"claim(\d*)")
+
+
+def attempts_of(directory: Path, names: set[str]) -> list[Attempt]:
+    """The attempts that there are details of, in their order.
+
+    Parameters
+    ----------
+    directory
+        The task's run directory.
+    names
+        Of the files in it.
+    """
+    details = []
+    for name in sorted(names):
+        match = _DETAIL.fullmatch(name)
+        if match is None:
+            continue
+        detail = read_json(directory / name)
+        try:
+            snapshot = (snapshot_of_task if match[1] == "ecsTask" else snapshot_of)(detail)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            continue  # a file of that name that is none of ours
+        details.append((_moment(detail.get("createdAt")) or 0.0, snapshot, detail))
+    details.sort(key=lambda item: (item[0], str(item[1].job_id)))
+    claims = {claim: number for number, claim in _claims(directory, names)}
+    attempts = []
+    for position, (created, snapshot, detail) in enumerate(details, 1):
+        number = claims.get(snapshot.job_id) or _number_by_variable(detail) or position
+        record = record_of(directory, number)
+        try:
+            attempts.append(_attempt(snapshot, detail, number, created or None, record))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            continue
+    return sorted(attempts, key=lambda attempt: attempt.number)
+
+
+def record_of(directory: Path, number: int) -> TaskResult | None:
+    """What the task script recorded of an attempt; an isolated task's records are in a directory
+    of the attempt's own."""
+    own = directory / f"job{attempt_suffix(number)}"
+    return read_result(directory, number) or read_result(own, number)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; an empty one if it cannot be read, or is a link, which a task may make."""
+    try:
+        if path.is_symlink() or path.stat().st_size > JSON_MAX:
+            return {}
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return mapping(found)
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """The value if it is a JSON object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def text_of(value: Any) -> str | None:
+    """The value if it is a text."""
+    return value if isinstance(value, str) else None
+
+
+def _attempt(
+    snapshot: JobSnapshot,
+    detail: Mapping[str, Any],
+    number: int,
+    created: float | None,
+    result: TaskResult | None,
+) -> Attempt:
+    ended = snapshot.state.ended
+    outcome = classify(snapshot, result)
+    ok = outcome.verdict is Verdict.SUCCESS and not outcome.exit_code
+    vcpus, memory_mib, gpus, platform = _reserved(detail)
+    began = _moment(detail.get("startedAt")) or (result.start if result else None)
+    over = _moment(detail.get("stoppedAt")) or (result.end if result else None)
+    job_id = str(snapshot.job_id)
+    return Attempt(
+        number=number,
+        job_id=job_id.rpartition("/")[2],
+        created=created,
+        started=began,
+        ended=over,
+        ok=ok if ended else None,
+        exit_code=outcome.exit_code,
+        reason=outcome.message.removesuffix(f" (job {job_id})") if ended and not ok else None,
+        log_stream=text_of(snapshot.log_stream),
+        vcpus=vcpus,
+        memory_mib=memory_mib,
+        gpus=gpus,
+        peak_bytes=result.peak_memory_bytes if result else None,
+        platform=platform,
+    )
+
+
+def _reserved(detail: Mapping[str, Any]) -> tuple[float | None, int | None, int, str | None]:
+    """vCPUs, MiB, GPUs and platform of a job."""
+    if "taskArn" in detail:
+        # ECS counts 1,024 units a vCPU (API reference, Task, `cpu`).
+        units, memory = _number(detail.get("cpu")), _number(detail.get("memory"))
+        return units and units / 1024, int(memory) if memory else None, 0, "FARGATE"
+    needs = {
+        need.get("type"): _number(need.get("value"))
+        for need in mapping(detail.get("container")).get("resourceRequirements") or []
+        if isinstance(need, dict)
+    }
+    memory = needs.get("MEMORY")
+    capabilities = detail.get("platformCapabilities") or [None]
+    return (
+        needs.get("VCPU"),
+        int(memory) if memory else None,
+        int(needs.get("GPU") or 0),
+        text_of(capabilities[0]),
+    )
+
+
+def _claims(directory: Path, names: set[str]) -> Iterator[tuple[int, str]]:
+    """Number of each attempt, and the id of the job that ran it."""
+    for name in names:
+        match = _CLAIM.fullmatch(name) or re.fullmatch(r"job(\d*)", name)
+        if match is None:
+            continue
+        place = directory if name.startswith("claim") else directory / name
+        try:
+            yield int(match[1] or 1), str((place / f"claim{match[1]}").readlink())
+        except OSError:
+            continue
+
+
+def _number_by_variable(detail: Mapping[str, Any]) -> int | None:
+    places = [
+        mapping(detail.get("container")),
+        *map(mapping, mapping(detail.get("overrides")).get("containerOverrides") or []),
+    ]
+    for place in places:
+        for pair in place.get("environment") or []:
+            if isinstance(pair, dict) and pair.get("name") == "MINIWDL_CLOUD_TRY":
+                value = str(pair.get("value") or "1")
+                return int(value) if value.isdecimal() else None
+    return None
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _moment(value: Any) -> float | None:
+    """Seconds since the epoch of Batch's milliseconds, or of the text of ECS's dates."""
+    number = _number(value)
+    if number is not None:
+        return number / 1000 if number else None
+    try:
+        return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else None
+    except ValueError:
+        return None
