@@ -24,8 +24,9 @@ _SIZES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _DESCRIPTION = """\
 Find the run directories below some directories, show what they take, and with --delete remove
 those that meet all that is asked. Never removed is what is in use: what changed less than an hour
-ago, what miniwdl has locked, and runs whose jobs are still accounted for. Nor is what somebody
-refers to, a call cache entry or the outputs of a run that stays, unless --referenced says so.
+ago (a day, if it is a run without outcome), what miniwdl has locked, and runs whose jobs are still
+accounted for. Nor is what somebody refers to, a call cache entry or the outputs of a run that
+stays, unless --referenced says so.
 """
 _EPILOG = """\
 Exit code: 0, or 1 if something could not be deleted.

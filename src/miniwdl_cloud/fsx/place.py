@@ -163,11 +163,13 @@ def find_place(
     return Place(mount, (link,), file_system, base, is_lustre)
 
 
-def is_fsx(mount: Path, settings: Settings, mounts: Path = MOUNTS) -> bool:
-    """Whether a directory is one that files can go back to S3 from, as far as is known without
-    asking AWS."""
-    if settings.get(s.FSX_FILE_SYSTEM) or (mount / EXPORT_PATH_FILE).is_file():
-        return True
+def is_said_to_be_fsx(mount: Path, settings: Settings) -> bool:
+    """Whether a setting, or the file there, says that files of a directory belong in S3."""
+    return bool(settings.get(s.FSX_FILE_SYSTEM)) or (mount / EXPORT_PATH_FILE).is_file()
+
+
+def may_be_fsx(mount: Path, mounts: Path = MOUNTS) -> bool:
+    """Whether Lustre is mounted at a directory; AWS knows whether it is FSx."""
     mounted = mount_of(mount, mounts)
     return mounted is not None and mounted.is_lustre
 

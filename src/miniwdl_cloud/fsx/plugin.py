@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import settings as s
+from ..errors import MiniwdlCloudError
 from ..settings import Settings
 
 if TYPE_CHECKING:
@@ -58,14 +59,23 @@ def _write_back(cfg: Any, logger: logging.Logger, run_dir: Path, name: str, outp
         lambda section, key: cfg.get(section, key) if cfg.has_option(section, key) else None
     )
     root = Path(str(settings.get(s.FILE_IO_ROOT) or "/"))
-    # Before anything is imported or asked: most runs are not on FSx.
-    from .place import is_fsx
+    # Before anything heavy is imported or asked: most runs are not on FSx.
+    from .place import is_said_to_be_fsx, may_be_fsx
 
-    if root == Path("/") or not settings.get(s.FSX_AUTO) or not is_fsx(root, settings):
+    if root == Path("/") or not settings.get(s.FSX_AUTO):
         return outputs
-    import WDL
+    if not is_said_to_be_fsx(root, settings):
+        if not may_be_fsx(root):
+            return outputs
+        from .run import check_linked
 
-    from ..errors import MiniwdlCloudError
+        try:
+            check_linked(root, settings)
+        except MiniwdlCloudError as exn:
+            # Lustre is also to be had elsewhere than on AWS.
+            logger.info(f"outputs are not written back to S3: {exn.message}")
+            return outputs
+    import WDL
 
     try:
         return _WriteBack(settings, logger.getChild("fsx_to_s3"), root, run_dir).run(name, outputs)

@@ -18,6 +18,18 @@ from .place import MOUNTS, find_place
 from .write_back import Report, choose_methods, write_back
 
 
+def check_linked(mount: Path, settings: Settings) -> None:
+    """Ask AWS whether an FSx for Lustre file system that is linked to S3 is mounted.
+
+    Raises
+    ------
+    MiniwdlCloudError
+        It is not, or cannot be asked for.
+    """
+    session = AwsSession(settings.get(s.REGION), settings.get(s.BOTO3_RETRIES))
+    find_place(mount, settings, lambda: Fsx(session))
+
+
 def send(
     paths: Iterable[Path],
     mount: Path,

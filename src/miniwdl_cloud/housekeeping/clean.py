@@ -11,11 +11,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .found import DOOMED, Extent, Found, extent, find_downloads, find_runs, links_of
+from .found import (
+    DOOMED,
+    UNFINISHED,
+    Extent,
+    Found,
+    extent,
+    find_downloads,
+    find_runs,
+    last_change,
+    links_of,
+)
 from .references import accounted_directories, cache_entries, is_locked, owners
 
 RECENT_S = 3600.0
 """Seconds since its last change for which anything counts as in use."""
+RECENT_UNFINISHED_S = 86400.0
+"""The same for a run without outcome: a long task may write nothing for hours, and not every
+filesystem has locks that other machines see."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +154,8 @@ def make_plan(places: Places, criteria: Criteria, now: float) -> Plan:
 def _in_use(item: Found, now: float, accounted: set[Path]) -> str:
     if now - item.used < RECENT_S:
         return "in use less than an hour ago"
+    if item.state == UNFINISHED and now - last_change(item.path) < RECENT_UNFINISHED_S:
+        return "without outcome, and changed less than a day ago"
     if item.path in accounted:
         return "its jobs are still accounted for"
     if item.lock is not None and is_locked(item.lock):

@@ -107,26 +107,34 @@ def extent(path: Path) -> Extent:
     """What a directory or file takes; a file with several names in it counts once."""
     known: set[tuple[int, int]] = set()
     size = 0
-    entry = path.lstat()
+    for entry in _entries(path):
+        if (entry.st_dev, entry.st_ino) not in known:
+            known.add((entry.st_dev, entry.st_ino))
+            size += entry.st_blocks * 512
+    return Extent(size, len(known))
+
+
+def last_change(path: Path) -> float:
+    """When anything in a directory was last changed, in seconds since the epoch."""
+    return max((entry.st_mtime for entry in _entries(path)), default=0.0)
+
+
+def _entries(path: Path) -> Iterator[os.stat_result]:
+    """A directory or file, and all in it; links are not followed."""
+    yield path.lstat()
     waiting = [path] if path.is_dir() and not path.is_symlink() else []
-    known.add((entry.st_dev, entry.st_ino))
-    size += entry.st_blocks * 512
     while waiting:
         try:
-            entries = list(os.scandir(waiting.pop()))
+            children = list(os.scandir(waiting.pop()))
         except OSError:
             continue
-        for child in entries:
+        for child in children:
             try:
-                entry = child.stat(follow_symlinks=False)
+                yield child.stat(follow_symlinks=False)
             except OSError:
                 continue
-            if (entry.st_dev, entry.st_ino) not in known:
-                known.add((entry.st_dev, entry.st_ino))
-                size += entry.st_blocks * 512
-                if child.is_dir(follow_symlinks=False):
-                    waiting.append(Path(child.path))
-    return Extent(size, len(known))
+            if child.is_dir(follow_symlinks=False):
+                waiting.append(Path(child.path))
 
 
 def links_of(run: Path) -> Iterator[str]:

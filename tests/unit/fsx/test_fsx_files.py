@@ -17,7 +17,15 @@ from miniwdl_cloud.aws.s3 import S3Uri
 from miniwdl_cloud.errors import UsageError
 from miniwdl_cloud.fsx.files import Collected, collect, shown
 from miniwdl_cloud.fsx.method import Patience
-from miniwdl_cloud.fsx.place import Link, Place, find_place, is_fsx, mount_of
+from miniwdl_cloud.fsx.place import (
+    Link,
+    Mount,
+    Place,
+    find_place,
+    is_said_to_be_fsx,
+    may_be_fsx,
+    mount_of,
+)
 from miniwdl_cloud.fsx.upload import Upload
 from miniwdl_cloud.fsx.write_back import write_back
 from miniwdl_cloud.runner.outputs import read_tree
@@ -186,14 +194,15 @@ def test_a_mounted_file_system_is_found_by_its_mount_name(tmp_path: Path) -> Non
     assert str(place.uri("ns2/deep/z")) == "s3://two/z"
     assert place.uri("ns12/x") is None
     assert place.uri("other") is None
-    assert is_fsx(mount, Settings(), table)
+    assert may_be_fsx(mount, table)
+    assert not is_said_to_be_fsx(mount, Settings())
     # A directory of it that is mounted by itself is known by where it is in the file system.
     fsx.linked = [type(fsx.linked[0])("", S3Uri("all", ""))]
     place = find_place(Path(f"{mount}2"), Settings(), lambda: fsx, table)
     assert str(place.uri("x")) == "s3://all/set/sub/x"
     found = mount_of(mount / "with blank", table)
     assert found is not None and found.kind == "tmpfs"
-    assert not is_fsx(mount / "with blank", Settings(), table)
+    assert not may_be_fsx(mount / "with blank", table)
 
 
 def test_an_import_path_links_all(tmp_path: Path) -> None:
@@ -220,3 +229,31 @@ def test_the_file_stands_in_for_the_api(tmp_path: Path) -> None:
     given = Settings(mapping_source({("fsx_to_s3", "file_system"): "fs-1"}))
     place = find_place(tmp_path, given, lambda: fsx, tmp_path / "none")
     assert str(place.uri("a")) == "s3://bucket/folder/a"
+
+
+def test_lustre_that_is_not_on_aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run on somebody's own Lustre is left alone, with or without AWS credentials."""
+    import logging
+    from types import SimpleNamespace
+
+    from miniwdl_cloud.fsx import place
+    from miniwdl_cloud.fsx.plugin import workflow
+
+    monkeypatch.setattr(
+        place, "mount_of", lambda *args: Mount("lustre", "10.0.0.1@o2ib:/scratch", "/")
+    )
+    cfg: Any = SimpleNamespace(
+        has_option=lambda section, key: (section, key) == ("file_io", "root"),
+        get=lambda section, key: str(tmp_path),
+    )
+    outputs = object()
+    plugin = workflow(
+        cfg,
+        logging.getLogger("test"),
+        ["w"],
+        str(tmp_path),
+        SimpleNamespace(name="w"),
+        inputs=None,
+    )
+    next(plugin)
+    assert plugin.send({"outputs": outputs}) == {"outputs": outputs}

@@ -143,14 +143,22 @@ def test_a_run_that_miniwdl_has_locked(tree: Tree, command: Command) -> None:
 
 def test_a_run_that_changed_lately(tree: Tree, command: Command) -> None:
     """What changed within the hour is in use, whatever its state."""
-    runs = [tree.run(state, days=0.01, state=state) for state in clean_states()]
+    runs = [tree.run(s, days=0.01, state=s) for s in ("success", "failed", "unfinished")]
     assert command("--larger-than", "0.001K", "--delete", "--yes")[0] == 0
     assert all(run.is_dir() for run in runs)
 
 
-def clean_states() -> tuple[str, ...]:
-    """The states of a run."""
-    return ("success", "failed", "unfinished")
+def test_a_run_without_outcome_whose_task_still_writes(tree: Tree, command: Command) -> None:
+    """A run without outcome is in use as long as anything in it changed within the day, even where
+    nobody sees its lock."""
+    run, done = tree.run("running", state="unfinished"), tree.run("done")
+    for each in (run, done):
+        half_a_day_ago = time.time() - DAY / 2
+        os.utime(each / "call-t/work/data", (half_a_day_ago, half_a_day_ago))
+    _, out, _ = command(*DELETE)
+    assert "without outcome, and changed less than a day ago" in out
+    assert run.is_dir()
+    assert not done.exists()
 
 
 def test_a_run_whose_jobs_are_accounted_for(tree: Tree, command: Command) -> None:
