@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import http.client
+import ipaddress
+import ssl
 import threading
 import uuid
 from collections.abc import Iterator
@@ -12,11 +15,16 @@ from typing import Any
 
 import boto3
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from moto.server import ThreadedMotoServer
 
 from miniwdl_cloud.aws import s3_put
 from miniwdl_cloud.aws.s3 import S3, S3Uri
-from miniwdl_cloud.aws.s3_put import PAUSE_S, DirectPut, _Connections
+from miniwdl_cloud.aws.s3_put import PAUSE_S, DirectPut, _Connections, _connections
 from miniwdl_cloud.aws.session import AwsSession
 from miniwdl_cloud.errors import AccessDenied, NotFound
 
@@ -217,3 +225,54 @@ def test_a_connection_that_the_server_has_closed_is_made_anew() -> None:
         server.server_close()
         thread.join()
     assert connections.exchange(request) is None
+
+
+def _certificate(directory: Path) -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1 that nobody knows, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    paths = directory / "cert.pem", directory / "key.pem"
+    paths[0].write_bytes(made.public_bytes(Encoding.PEM))
+    paths[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return paths
+
+
+def test_a_server_is_trusted_by_the_clients_certificates_alone(bucket: str, tmp_path: Path) -> None:
+    """One that the client would not talk to gets no request."""
+    certificate, key = _certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Once)
+    server.socket = context.wrap_socket(
+        server.socket, server_side=True, do_handshake_on_connect=False
+    )
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    url = f"https://127.0.0.1:{server.server_address[1]}/bucket/"
+    request = b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"
+    session = boto3.Session(region_name="us-east-1")
+    try:
+        for verify, status in ((str(certificate), 200), (None, None)):
+            connections = _connections(session.client("s3", verify=verify), url)
+            assert connections is not None
+            assert connections.exchange(request) == status
+        unverified = session.client("s3", verify=False)
+        assert _connections(unverified, url) is None, "is left to the client"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
