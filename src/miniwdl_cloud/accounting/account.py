@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..errors import MiniwdlCloudError
 from ..jobs.request import JobRequest
+from ..patience import patiently
 from .adoption import Offer, Offers
 from .holder import Holder
 from .lease import Lease, LeaseRecord, filesystem_now, read_lease
@@ -66,9 +67,6 @@ class Account:
         The queue service.
     options
         How it is kept.
-    sleep
-        Lets seconds pass.
-
     Raises
     ------
     ConfigurationError
@@ -79,11 +77,9 @@ class Account:
         self,
         service: TaggingService,
         options: AccountOptions,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._service = service
         self._job_id = options.job_id
-        self._sleep = sleep
         self._closing = threading.Event()
         holder = Holder.here(options.job_id, options.attempt)
         self._lease = Lease(
@@ -97,12 +93,13 @@ class Account:
         self.ledger = Ledger(self._lease.directory / "jobs.jsonl")
         self.queue = AccountedQueue(service, self.ledger)
         self._claimed: list[LeaseRecord] = []
-        self._offers = Offers([])
+        # With `adopt`, made when the first task asks: what waits for AWS there can be cancelled.
+        self._offers: Offers | None = None
+        self._looking = threading.Lock()
         self._tagged: set[str] = set()
         self._thread: threading.Thread | None = None
-        if options.adopt:
-            self._look_for_offers()
-        else:
+        if not options.adopt:
+            self._offers = Offers([])
             self._thread = threading.Thread(
                 target=self._reap, name="miniwdl-cloud-reaper", daemon=True
             )
@@ -135,37 +132,51 @@ class Account:
         for sentence in done.undone:
             logger.warning("%s", sentence)
 
-    def _look_for_offers(self) -> None:
+    def _look_for_offers(self) -> Offers:
+        """Claim the leases of runs that are gone."""
         reaper = Reaper(self._service, self._lease)
+        claimed: list[LeaseRecord] = []
         ledgers: list[Sequence[Submission]] = []
         try:
             for record in reaper.dead_leases():
                 if reaper.claim(record):
-                    self._claimed.append(record)
+                    claimed.append(record)
                     ledgers.append(read_ledger(record.ledger))
-        except (MiniwdlCloudError, OSError) as exn:
+        except OSError as exn:
             logger.warning("no more jobs of runs that are gone could be found: %s", exn)
-        self._offers = Offers(ledgers)
+        offers = Offers(ledgers)
         logger.warning(
             "found %d run(s) that ended without notice; up to %d task(s) of theirs may be adopted",
-            len(self._claimed),
-            len(self._offers),
+            len(claimed),
+            len(offers),
         )
+        self._claimed = claimed
+        return offers
 
-    def take(self, key: str) -> tuple[Offer, str] | None:
+    def take(self, key: str, cancelled: Callable[[], bool]) -> tuple[Offer, str] | None:
         """A job of a run that is gone which does what this key stands for, and the job's id; no
         other task gets it.
+
+        Parameters
+        ----------
+        key
+            The call cache's.
+        cancelled
+            Whether the run is being ended.
 
         Raises
         ------
         MiniwdlCloudError
-            The queue service does not answer.
+            The queue service cannot be asked.
         """
+        with self._looking:
+            if self._offers is None and not cancelled():
+                self._offers = patiently(self._look_for_offers, cancelled, _waiting)
         while True:
-            offer = self._offers.take(key) if key else None
+            offer = self._offers.take(key) if self._offers else None
             if offer is None:
                 return None
-            job_id = offer.submission.job_id or self._find(offer)
+            job_id = offer.submission.job_id or self._find(offer, cancelled)
             if job_id is None:
                 # It was written down, but never submitted.
                 continue
@@ -212,7 +223,8 @@ class Account:
                 exn,
             )
 
-    def _find(self, offer: Offer) -> str | None:
+    def _find(self, offer: Offer, cancelled: Callable[[], bool]) -> str | None:
+        """The id of a job of which only the name was written down."""
         written = max((r.beat for r in self._claimed), default=0.0)
         for record in self._claimed:
             try:
@@ -225,10 +237,10 @@ class Account:
         except OSError:
             pass
         while True:
-            found = self._service.find(offer.request)
-            if found is not None or self._closing.is_set() or time.monotonic() >= settled:
+            found = patiently(lambda: self._service.find(offer.request), cancelled, _waiting)
+            if found is not None or cancelled() or time.monotonic() >= settled:
                 return found
-            self._sleep(DOUBT_PERIOD_S)
+            time.sleep(DOUBT_PERIOD_S)
 
     # The end
 
@@ -245,6 +257,8 @@ class Account:
             self._thread.join(CLOSING_S)
         reaper = Reaper(self._service, self._lease, patience_s=0.0)
         try:
+            if self._offers is None:
+                self._look_for_offers()
             for record in self._claimed:
                 done = reaper.reap(record)
                 if done.orphans:
@@ -267,3 +281,7 @@ class Account:
             reaper.end(Reaped([], unnoticed, set(), []))
         if not left:
             self._lease.remove()
+
+
+def _waiting(error: Exception) -> None:
+    logger.warning("waiting for AWS to answer: %s", error)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError, MiniwdlCloudError, Unreachable
+from ..filesystems.weather import retried
 from ..jobs.request import Definition, JobRequest, JobSnapshot, JobState
 from ..jobs.service import QueueService
 
@@ -95,7 +96,7 @@ class Ledger:
 
         Raises
         ------
-        ConfigurationError
+        ConfigurationError, FilesystemFull
             It cannot be written; the request must not be sent.
         """
         lines = [[task.directory, task.attempt, task.key] for task in tasks]
@@ -105,14 +106,14 @@ class Ledger:
         """A job has its id. If that cannot be written, its name will have to do."""
         try:
             self._append({"name": name, "id": job_id}, durable=False)
-        except ConfigurationError:
+        except MiniwdlCloudError:
             pass
 
     def refused(self, name: str) -> None:
         """A request was refused: there is no job. If that cannot be written, a look will tell."""
         try:
             self._append({"name": name, "refused": True}, durable=False)
-        except ConfigurationError:
+        except MiniwdlCloudError:
             pass
 
     def adopted(self, submission: Submission) -> None:
@@ -120,7 +121,7 @@ class Ledger:
 
         Raises
         ------
-        ConfigurationError
+        ConfigurationError, FilesystemFull
             It cannot be written.
         """
         (task,) = submission.tasks
@@ -137,19 +138,21 @@ class Ledger:
 
     def _append(self, line: Mapping[str, Any], durable: bool) -> None:
         data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
-        with self._lock:
-            if self._torn:
-                data = b"\n" + data
+
+        def write() -> None:
+            torn, self._torn = self._torn, True
             # Until all of it is written, what follows has to begin on a line of its own.
-            self._torn = True
+            _append_to(self.path, b"\n" + data if torn else data, durable)
+            self._torn = False
+
+        with self._lock:
             try:
-                _append_to(self.path, data, durable)
+                retried(write, self.path)
             except OSError as exn:
                 raise ConfigurationError(
                     f"The ledger of submitted jobs {self.path} cannot be written"
                     f" ({exn.strerror}); see to the shared filesystem, and run again."
                 ) from exn
-            self._torn = False
 
 
 def _append_to(path: Path, data: bytes, durable: bool) -> None:

@@ -14,7 +14,16 @@ from typing import Any
 from ..errors import MiniwdlCloudError, Throttled, Unreachable
 from ..jobs.request import JobSnapshot
 from ..jobs.service import QueueService
-from .lease import Lease, LeaseRecord, claim, filesystem_now, is_gone, read_lease, read_leases
+from .lease import (
+    EXPIRY_S,
+    Lease,
+    LeaseRecord,
+    claim,
+    filesystem_now,
+    is_gone,
+    read_lease,
+    read_leases,
+)
 from .lease import remove as remove_lease
 from .ledger import Submission, read_ledger
 
@@ -198,7 +207,6 @@ class Reaper(Terminator):
         MiniwdlCloudError
             The queue service cannot be asked.
         """
-        _sweep(self._lease.base)
         ours = [
             record
             for record in read_leases(self._lease.base)
@@ -207,6 +215,7 @@ class Reaper(Terminator):
         if not ours:
             return []
         now = filesystem_now(self._lease.base)
+        _sweep(self._lease.base, now)
         jobs = {r.holder.job_id for r in ours if r.holder and r.holder.job_id}
         found = dict(self._describe(sorted(jobs)))
 
@@ -354,7 +363,14 @@ def _name(record: LeaseRecord) -> str:
     return record.holder.name if record.holder else f"the process of {record.id}"
 
 
-def _sweep(base: Path) -> None:
-    """Remove what reapers left that died while removing a lease."""
+def _sweep(base: Path, now: float) -> None:
+    """Remove what processes left that died while they removed a lease, or told the time."""
+    for probe in base.glob(".now.*"):
+        try:
+            if now - probe.stat().st_mtime > EXPIRY_S:
+                probe.unlink()
+        except OSError:
+            # Another process has removed it, or only that may.
+            continue
     for leftover in base.glob(".ended.*"):
         shutil.rmtree(leftover, ignore_errors=True)

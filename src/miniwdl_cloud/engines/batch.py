@@ -356,7 +356,7 @@ class _BatchTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
         if call is None or self.try_counter > 1 or not self._context.settings.adopt:
             return None
         while True:
-            taken = account.take(call.key)
+            taken = account.take(call.key, self._is_unwanted)
             if taken is None:
                 return None
             offer, job_id = taken

@@ -103,11 +103,11 @@ def test_what_is_not_adopted_is_ended_at_the_end(ground: Ground) -> None:
     ground.service.add("id-a:1", JobState.RUNNING)
     ground.service.add("id-b", JobState.RUNNING)
     account = ground.account(adopt=True)
-    taken = account.take("two")
+    taken = account.take("two", lambda: False)
     assert taken is not None
     offer, job_id = taken
     assert job_id == "id-a:1"
-    assert account.take("two") is None
+    assert account.take("two", lambda: False) is None
     account.adopt(offer, job_id, "/new")
     account.mark(offer, job_id)
     assert [tag[:2] for tag in ground.service.tags] == [("id-a:1", "AWS_BATCH_PARENT_JOB_ID")]
