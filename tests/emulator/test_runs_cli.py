@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import subprocess
 import sys
 import time
@@ -195,6 +197,48 @@ def test_watch_ends_with_the_run(person: Person) -> None:
     assert len(text.splitlines()) == 1 and "FAILED, 12 done, 1 failed" in text
 
 
+def on_terminal(person: Person, *command: str, answer: str = "") -> tuple[int, str]:
+    """Exit code and screen of a command that has a terminal."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [str(BIN / command[0]), *command[1:]],
+        env={**person.env, "TERM": "xterm", "COLUMNS": "150", "LINES": "60"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    if answer:
+        os.write(ours, answer.encode())
+    screen = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        screen += part
+    os.close(ours)
+    return process.wait(LIMIT_S), screen.decode()
+
+
+def test_watch_on_a_terminal(person: Person) -> None:
+    """On a terminal the tree is drawn with its colours, and stays there at the end."""
+    code, screen = on_terminal(person, "miniwdl-cloud", "status", person.run_id, "--watch")
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen)
+    assert code == 0 and "\x1b[" in screen
+    assert "10 done" in plain and "1 failed" in plain and "[0-ann]" in plain
+
+
+def test_cancel_asks_on_a_terminal(person: Person) -> None:
+    """Who does not say yes cancels nothing."""
+    code, screen = on_terminal(person, "miniwdl-cloud", "cancel", person.run_id, answer="n\n")
+    assert (
+        code == 1 and "and all of its tasks? [y/N]" in screen and "nothing is cancelled" in screen
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "there", "absent"),
     [
@@ -233,8 +277,9 @@ def test_cancel_ends_two_hundred_children(person: Person) -> None:
     singles = [
         person.batch.submit_job(jobName=f"lone-{i}-abcdefgh", **common)["jobId"] for i in range(100)
     ]
+    spared_id = person.asleep("spared")
     other = person.batch.submit_job(
-        jobName="other-abcdefgh", **{**common, "tags": {PARENT_TAG: person.run_id}}
+        jobName="other-abcdefgh", **{**common, "tags": {PARENT_TAG: spared_id}}
     )["jobId"]
 
     refused = person.call("miniwdl-cloud", "cancel", run_id)
@@ -253,9 +298,18 @@ def test_cancel_ends_two_hundred_children(person: Person) -> None:
     assert {job["status"] for job in described} == {"FAILED"}
     (spared,) = person.batch.describe_jobs(jobs=[other])["jobs"]
     assert spared["status"] != "FAILED"
-    # Nobody's run is ended by cancelling one that has ended, but its leftovers are.
-    again = person.call("miniwdl-cloud", "cancel", person.run_id, "--yes")
-    assert again.returncode == 0 and "1 task jobs were left" in again.stderr
+    # What a run has left behind can be cancelled after its end.
+    person.batch.terminate_job(jobId=spared_id, reason="test")
+    deadline = time.monotonic() + LIMIT_S
+    while person.batch.describe_jobs(jobs=[spared_id])["jobs"][0]["status"] != "FAILED":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    again = person.call("miniwdl-cloud", "cancel", spared_id, "--yes")
+    assert again.returncode == 0, again.stderr
+    assert "has ended already (FAILED)" in again.stderr
+    assert "1 task job was left and is terminated" in again.stderr
+    (gone,) = person.batch.describe_jobs(jobs=[other])["jobs"]
+    assert gone["status"] == "FAILED"
 
 
 def test_retry_submits_the_same_again(person: Person) -> None:

@@ -6,7 +6,9 @@ import argparse
 import sys
 from typing import Any
 
-from ..errors import UsageError
+from ..accounting.tagged import PARENT_TAG
+from ..errors import ConfigurationError, UsageError
+from ..settings import CONTAINER_BACKEND
 from .operating import RUN_HELP, Account, add_options, no_more, say
 
 
@@ -40,11 +42,13 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         Nobody has said yes.
     ServiceError
         Jobs are left.
+    ConfigurationError
+        Nothing says where the tasks are.
     """
     no_more(rest, "miniwdl-cloud cancel")
     from ..aws.batch import BatchClient
     from ..runs.cancel import cancel
-    from ..runs.collect import task_queues
+    from ..runs.collect import task_queues, variables_of
     from ..runs.model import state_of
 
     account = Account(args)
@@ -68,6 +72,15 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         say,
         limit_s=args.timeout,
     )
+    on_ecs = variables_of(job).get(CONTAINER_BACKEND.env) == "aws_fargate"
+    if on_ecs or not queues:
+        raise ConfigurationError(
+            f"The workflow job of {name} has ended, but its tasks were not looked for: "
+            + ("they are ECS tasks" if on_ecs else "its task queues are not known")
+            + f"; if it did not end them itself, they have the tag {PARENT_TAG}={job['jobId']}."
+        )
     others = f"; {left:,} task jobs were left and are terminated" if left else ""
+    if left == 1:
+        others = "; 1 task job was left and is terminated"
     say(f"{name} and all of its jobs are gone{others}")
     return 0

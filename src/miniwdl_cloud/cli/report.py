@@ -40,7 +40,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     """
     no_more(rest, "miniwdl-cloud report")
     from ..report.collect import collect
-    from ..report.render import html
+    from ..report.render import html, save
 
     report = collect(Path(args.run_dir))
     if args.json:
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         text = html(report)
     output = Path(args.output) if args.output else Path(args.run_dir) / "report.html"
     try:
-        output.write_text(text, encoding="utf-8")
+        save(text, output)
     except OSError as exn:
         raise UsageError(
             f"The report cannot be written to {output} ({exn.strerror}); name another file with -o."

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..engines.task_files import attempt_suffix
 from ..errors import NotFound, UsageError
-from .details import attempts_of, mapping, read_json, record_of, text_of
+from .details import attempts_of, is_plain, mapping, read_json, record_of, text_of
 from .model import Attempt, Report, TaskRecord, TaskState
 
 READERS = 16
@@ -178,9 +178,9 @@ def _missing(tasks: list[TaskRecord]) -> list[str]:
 
 def _tail(path: Path) -> str | None:
     """The last lines of a log; what is cut off is replaced by an ellipsis."""
+    if not is_plain(path):
+        return None
     try:
-        if path.is_symlink():
-            return None
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - TAIL_BYTES))

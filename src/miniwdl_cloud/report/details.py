@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -12,13 +13,15 @@ from typing import Any
 
 from ..engines.batch_queue import snapshot_of
 from ..engines.ecs_snapshot import snapshot_of_task
-from ..engines.task_files import attempt_suffix, read_result
+from ..engines.task_files import attempt_suffix, read_result, status_file
 from ..jobs.outcome import TaskResult, Verdict, classify
 from ..jobs.request import JobSnapshot
 from .model import Attempt
 
 JSON_MAX = 16 * 2**20
 """Bytes of a file beyond which it is none of those that are expected."""
+RECORD_MAX = 64 * 2**10
+"""The same of the task script's records."""
 _DETAIL = re.compile(r"(awsBatchJobDetail|ecsTask)\..+\.json")
 _CLAIM = re.compile(r"claim(\d*)")
 
@@ -60,15 +63,27 @@ def attempts_of(directory: Path, names: set[str]) -> list[Attempt]:
 def record_of(directory: Path, number: int) -> TaskResult | None:
     """What the task script recorded of an attempt; an isolated task's records are in a directory
     of the attempt's own."""
-    own = directory / f"job{attempt_suffix(number)}"
-    return read_result(directory, number) or read_result(own, number)
+    for place in (directory, directory / f"job{attempt_suffix(number)}"):
+        if is_plain(status_file(place, number), RECORD_MAX):
+            return read_result(place, number)
+    return None
+
+
+def is_plain(path: Path, most: int | None = None) -> bool:
+    """Whether there is a regular file, of not more than ``most`` bytes: a task may have put a link
+    there that leads out of the run, or a pipe that nobody writes to."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and (most is None or status.st_size <= most)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; an empty one if it cannot be read, or is a link, which a task may make."""
+    """A JSON object; an empty one if it cannot be read."""
+    if not is_plain(path, JSON_MAX):
+        return {}
     try:
-        if path.is_symlink() or path.stat().st_size > JSON_MAX:
-            return {}
         found = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}

@@ -7,9 +7,12 @@ a content security policy keeps the page from loading or sending anything.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.resources
 import json
 import time
+import uuid
+from pathlib import Path
 from typing import Any
 
 from ..runs.view import duration
@@ -33,7 +36,7 @@ def html(report: Report) -> str:
     )
     template = environment.from_string((room / "report.html").read_text())
     failures = report.failures
-    return template.render(
+    page = template.render(
         report=report,
         states=TaskState,
         calls=report.calls,
@@ -44,6 +47,26 @@ def html(report: Report) -> str:
         script=Markup((room / "report.js").read_text()),
         data=Markup(embedded(data_of(report))),
     )
+    # Names of files may hold bytes that are no UTF-8.
+    return page.encode("utf-8", "replace").decode()
+
+
+def save(text: str, path: Path) -> None:
+    """Write a report in one step; a link in its place, which a task may have made, is replaced.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    temporary = path.with_name(f"{path.name}.tmp.{uuid.uuid4().hex}")
+    try:
+        temporary.write_bytes(text.encode())
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def embedded(data: Any) -> str:

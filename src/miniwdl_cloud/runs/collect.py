@@ -199,10 +199,14 @@ class Collector:
 def task_queues(job: Mapping[str, Any], queue_tags: Mapping[str, str]) -> tuple[str, ...]:
     """The queues that a workflow job submits its tasks to: by its own environment, which only
     DescribeJobs shows, else by the tags of its queue."""
-    pairs = job.get("container", {}).get("environment", [])
-    own = {pair["name"]: pair["value"] for pair in pairs if "name" in pair and "value" in pair}
-    found = s.Settings(s.env_source(own), s.tag_source(queue_tags))
+    found = s.Settings(s.env_source(variables_of(job)), s.tag_source(queue_tags))
     return _unique(found.get(setting) for setting in (s.TASK_QUEUE, s.TASK_QUEUE_FALLBACK))
+
+
+def variables_of(job: Mapping[str, Any]) -> dict[str, str]:
+    """The environment variables of a job as DescribeJobs shows it."""
+    pairs = job.get("container", {}).get("environment", [])
+    return {pair["name"]: pair["value"] for pair in pairs if "name" in pair and "value" in pair}
 
 
 def reason_of(job: Mapping[str, Any]) -> str | None:
@@ -223,13 +227,8 @@ def _queue(job: Mapping[str, Any]) -> str:
 
 
 def _owner(detail: Mapping[str, Any]) -> _Owner:
-    variables = {
-        pair.get("name"): pair.get("value")
-        for pair in detail.get("container", {}).get("environment", [])
-    }
-    return _Owner(
-        (detail.get("tags") or {}).get(PARENT_TAG, ""), variables.get("MINIWDL_CLOUD_MANIFEST")
-    )
+    manifest = variables_of(detail).get("MINIWDL_CLOUD_MANIFEST")
+    return _Owner((detail.get("tags") or {}).get(PARENT_TAG, ""), manifest)
 
 
 def _parse_line(line: str) -> tuple[str, str, int]:

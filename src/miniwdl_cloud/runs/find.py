@@ -34,6 +34,7 @@ class WorkflowQueues:
         self._listing = listing
         self._wanted = wanted
         self._tags: dict[str, dict[str, str]] | None = None
+        self._others: dict[str, dict[str, str]] = {}
 
     def tags(self) -> Mapping[str, Mapping[str, str]]:
         """The tags of each queue by its name; all job queues are looked up in one go.
@@ -75,10 +76,11 @@ class WorkflowQueues:
         name = str(job["jobQueue"]).rpartition("/")[2]
         if self._tags is not None and name in self._tags:
             return self._tags[name]
-        for queue in self._listing.queues():
-            if queue["jobQueueName"] == name:
-                return dict(queue.get("tags") or {})
-        return {}
+        if name not in self._others:
+            self._others = {
+                q["jobQueueName"]: dict(q.get("tags") or {}) for q in self._listing.queues()
+            }
+        return self._others.setdefault(name, {})
 
     def jobs(self) -> list[dict[str, Any]]:
         """Summaries of all workflow jobs that Batch remembers, the latest first, each with its

@@ -14,7 +14,7 @@ from miniwdl_cloud.errors import NotFound, UsageError
 from miniwdl_cloud.report.collect import collect
 from miniwdl_cloud.report.cost import cost_of
 from miniwdl_cloud.report.model import Report, TaskRecord, TaskState
-from miniwdl_cloud.report.render import data_of, embedded, html
+from miniwdl_cloud.report.render import data_of, embedded, html, save
 
 
 def one(report: Report, label: str) -> TaskRecord:
@@ -163,6 +163,20 @@ def test_logs_outside_of_the_run_are_not_read(tmp_path: Path) -> None:
     (directory / "stderr.txt").unlink()
     (directory / "stderr.txt").symlink_to(tmp_path / "secret")
     assert "secret" not in html(collect(run.path))
+
+
+def test_pipes_and_names_that_are_no_text(tmp_path: Path) -> None:
+    """A pipe that nobody writes to does not hold the report up, nor do strange bytes in a name."""
+    run = RunDirectory(tmp_path / "run")
+    directory = run.task("a-0-\udcff", 1, [{"waited": 1, "ran": 1, "exit": 1}])
+    for name in ("stderr.txt", "task_status.txt", "error.json"):
+        (directory / name).unlink()
+        os.mkfifo(directory / name)
+    page = html(collect(run.path))
+    (run.path / "report.html").symlink_to(tmp_path / "elsewhere")
+    save(page, run.path / "report.html")
+    assert not (tmp_path / "elsewhere").exists()
+    assert (run.path / "report.html").read_text() == page
 
 
 def test_long_logs_are_cut(tmp_path: Path) -> None:
