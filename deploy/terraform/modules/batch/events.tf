@@ -2,6 +2,12 @@
 # Batch about each job again and again. Who missed a message asks Batch all the same, so that messages
 # need not be kept for long.
 
+locals {
+  rule_name = "${var.name}-task-jobs"
+  # Put together, so that the queue's policy need not wait for the rule, nor the rule for the policy.
+  rule_arn = "${local.prefix}:events:${local.place}:rule/${local.rule_name}"
+}
+
 resource "aws_sqs_queue" "events" {
   name_prefix                = "${var.name}-events-"
   message_retention_seconds  = 120
@@ -11,7 +17,7 @@ resource "aws_sqs_queue" "events" {
 }
 
 resource "aws_cloudwatch_event_rule" "jobs" {
-  name_prefix = "${var.name}-"
+  name        = local.rule_name
   description = "State changes of the task jobs of miniwdl-cloud"
   state       = "ENABLED"
   tags        = { Name = var.name }
@@ -46,7 +52,7 @@ data "aws_iam_policy_document" "events" {
     condition {
       test     = "ArnEquals"
       variable = "aws:SourceArn"
-      values   = [aws_cloudwatch_event_rule.jobs.arn]
+      values   = [local.rule_arn]
     }
   }
 }
