@@ -149,12 +149,13 @@ def as_json(args: argparse.Namespace, runs: list[Run]) -> dict[str, Any]:
     return {"version": 1, "run": runs[0].as_json(with_tasks=True)}
 
 
-def _renderable(args: argparse.Namespace, runs: list[Run]) -> Any:
+def _renderable(args: argparse.Namespace, runs: list[Run], lines: int | None = None) -> Any:
     from ..runs import view
 
     if args.run is None:
         return view.runs_table(runs, time.time())
-    return view.run_tree(runs[0], time.time(), args.all)
+    most = view.TASKS_SHOWN if lines is None else view.tasks_that_fit(runs[0], lines)
+    return view.run_tree(runs[0], time.time(), args.all, most)
 
 
 def _lines(args: argparse.Namespace, runs: list[Run]) -> list[str]:
@@ -175,7 +176,11 @@ def _watch(args: argparse.Namespace, look: Callable[[], list[Run]]) -> int:
 
             console = Console(highlight=False)
             with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
-                _again(args, look, lambda runs: live.update(_renderable(args, runs), refresh=True))
+
+                def show(runs: list[Run]) -> None:
+                    live.update(_renderable(args, runs, console.height), refresh=True)
+
+                _again(args, look, show)
         else:
             _again(args, look, _Changes())
     except KeyboardInterrupt:

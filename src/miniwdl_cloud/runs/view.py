@@ -106,8 +106,10 @@ def runs_table(runs: Sequence[Run], now: float) -> RenderableType:
     return table
 
 
-def run_tree(run: Run, now: float, everything: bool = False) -> RenderableType:
-    """A run as a tree for a terminal: calls with a bar, tasks below."""
+def run_tree(
+    run: Run, now: float, everything: bool = False, most: int = TASKS_SHOWN
+) -> RenderableType:
+    """A run as a tree for a terminal: calls with a bar, at most ``most`` tasks below each."""
     from rich.console import Group
     from rich.text import Text
     from rich.tree import Tree
@@ -120,7 +122,7 @@ def run_tree(run: Run, now: float, everything: bool = False) -> RenderableType:
         branch = tree.add(
             Text.assemble((f"{call:<{width}}  ", "bold"), _bar(counts), f"  {progress(counts)}")
         )
-        shown, hidden = _shown(run, call, everything)
+        shown, hidden = _shown(run, call, everything, most)
         for task in shown:
             first, *more = _task_lines(task, now, state=False)
             twig = branch.add(Text.assemble(_state(task.last.state), "  ", first))
@@ -139,7 +141,16 @@ def _headline(run: Run, now: float, state: bool = True) -> str:
     )
 
 
-def _shown(run: Run, call: str, everything: bool) -> tuple[list[Task], list[Task]]:
+def tasks_that_fit(run: Run, lines: int) -> int:
+    """How many tasks of each call `run_tree` may show on a screen of so many lines, where a task
+    takes two lines as often as not."""
+    calls = max(1, len(run.counts))
+    return max(1, min(TASKS_SHOWN, (lines - 4 - 2 * calls) // (2 * calls)))
+
+
+def _shown(
+    run: Run, call: str, everything: bool, most: int = TASKS_SHOWN
+) -> tuple[list[Task], list[Task]]:
     """The tasks of a call that are shown, and those that are not: those that ended well at the
     first attempt, and what is more than anybody reads."""
     tasks = [task for task in run.tasks if task.call == call]
@@ -151,7 +162,7 @@ def _shown(run: Run, call: str, everything: bool) -> tuple[list[Task], list[Task
         for task in tasks
         if task.last.state is not JobState.SUCCEEDED or len(task.attempts) > 1
     ]
-    shown = telling[:TASKS_SHOWN]
+    shown = telling[:most]
     chosen = {id(task) for task in shown}
     return shown, [task for task in tasks if id(task) not in chosen]
 

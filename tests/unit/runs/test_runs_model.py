@@ -181,6 +181,19 @@ def test_a_frame_of_the_screen() -> None:
     assert len(frame(run, everything=True).splitlines()) > 72
 
 
+def test_a_watched_tree_fits_the_screen() -> None:
+    """A terminal that is watched shows some tasks of each call, not all of the first."""
+    run, _ = collected(
+        *[job("RUNNING", f"{call}-{i}-abcdefgh") for call in "abcd" for i in range(90)]
+    )
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=110, height=40, color_system=None)
+    console.print(view.run_tree(run, NOW, most=view.tasks_that_fit(run, console.height)))
+    lines = screen.getvalue().splitlines()
+    assert len(lines) <= 40 and sum("90 running" in line for line in lines) == 4
+    assert view.tasks_that_fit(run, 4) == 1
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(None, "-"), (5, "5s"), (185, "3m 05s"), (7_800, "2h 10m"), (356_400, "4d 03h")],
