@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from batch_helper import Batch, make_client, unique
@@ -324,6 +325,25 @@ def test_outputs_that_cannot_be_written_back(linked: Linked, runs: Deployment) -
     assert "no S3 location is linked to its directory" in message
     assert len(run.error["cause"]["failed"]) == 4
     assert (run.directory / "out/one/one.txt").is_file()
+
+
+def test_a_file_that_is_removed_meanwhile(
+    linked: Linked, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that goes before its task begins does not take the others of the task with it."""
+    for name in "abc":
+        (linked.mount / name).write_text(name)
+    original = write_back.existing
+
+    def remove(s3: Any, uris: Any) -> Any:
+        (linked.mount / "b").unlink(missing_ok=True)
+        return original(s3, uris)
+
+    monkeypatch.setattr(write_back, "existing", remove)
+    paths = [str(linked.mount / name) for name in "abc"]
+    code, lines, err = command(capfd, "--method", "task", *paths)
+    assert (code, len(lines)) == (1, 2)
+    assert f"failed: {linked.mount}/b: it is gone" in err
 
 
 def test_where_fsx_exports_nothing_files_are_uploaded(

@@ -130,9 +130,12 @@ def test_mount_point(
 def test_a_run_on_fsx(
     run: Callable[..., int], made: Deployment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A workflow really runs so, and writes its outputs into the mounted directory."""
-    assert run("--wait") == 0
-    assert (made.mount / "miniwdl_run/_LAST/outputs.json").is_file()
+    """A workflow really runs so, and writes its outputs into the mounted directory; back to S3
+    they cannot go, as the file system is linked to none."""
+    assert run("--wait", "--verbose") == 0
+    last = made.mount / "miniwdl_run/_LAST"
+    assert json.loads((last / "outputs.json").read_text()) == {"w.x": 1}
+    assert "No S3 location is known" in (last / "workflow.log").read_text()
 
 
 def test_efs_and_fsx_are_told_apart(

@@ -84,8 +84,15 @@ class ExportTasks:
                 yield link, group[start : start + TASK_PATHS_MAX]
 
     def _export(self, link: Link, group: list[Item]) -> dict[Item, str]:
-        report = link.location / f"{REPORTS}/"
+        # One path that is not there fails the whole task.
+        gone = {item: "it is gone" for item in group if not item.file.path.is_file()}
+        group = [item for item in group if item not in gone]
+        if not group:
+            return gone
         paths = {self._place.inside(item.file.relative): item for item in group}
+        return {**gone, **self._export_paths(paths, link)}
+
+    def _export_paths(self, paths: dict[str, Item], link: Link) -> dict[Item, str]:
         task = self._start(list(paths), link)
         ended = False
         try:
@@ -98,15 +105,15 @@ class ExportTasks:
                     self._fsx.cancel_export(task.id)
         if not ended:
             text = f"the export task {task.id} did not end in {self._patience.limit_s:.0f} s"
-            return dict.fromkeys(group, text)
+            return dict.fromkeys(paths.values(), text)
         if task.lifecycle == "SUCCEEDED":
             return {}
-        codes = export_failures(self._s3, report, task.id)
+        codes = export_failures(self._s3, link.location / f"{REPORTS}/", task.id)
         listed = {item: f"FSx: {codes[path]}" for path, item in paths.items() if path in codes}
         if listed:
             return listed
         why = task.message or f"the export task {task.id} is {task.lifecycle}"
-        return dict.fromkeys(group, f"FSx: {why}")
+        return dict.fromkeys(paths.values(), f"FSx: {why}")
 
     def _start(self, paths: list[str], link: Link) -> ExportTask:
         began = self._patience.clock()

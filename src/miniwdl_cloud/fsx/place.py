@@ -23,6 +23,10 @@ deployments have it."""
 MOUNTS = Path("/proc/self/mountinfo")
 
 
+class NotLinked(ConfigurationError):
+    """The file system is linked to no S3 location, as far as is known."""
+
+
 @dataclass(frozen=True)
 class Mount:
     """A mounted filesystem (proc(5), ``/proc/[pid]/mountinfo``).
@@ -133,8 +137,10 @@ def find_place(
 
     Raises
     ------
-    ConfigurationError
+    NotLinked
         It is linked to nothing.
+    ConfigurationError
+        The file holds something else.
     NotFound
         The file system that the settings name does not exist.
     """
@@ -155,7 +161,7 @@ def find_place(
         file_system = None
     link = _by_file(mount, base)
     if link is None:
-        raise ConfigurationError(
+        raise NotLinked(
             f"No S3 location is known for {mount}; set {s.FSX_FILE_SYSTEM.env} to the id of an FSx"
             f" for Lustre file system that is linked to S3, or write the location into"
             f" {mount / EXPORT_PATH_FILE}."

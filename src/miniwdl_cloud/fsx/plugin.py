@@ -60,7 +60,7 @@ def _write_back(cfg: Any, logger: logging.Logger, run_dir: Path, name: str, outp
     )
     root = Path(str(settings.get(s.FILE_IO_ROOT) or "/"))
     # Before anything heavy is imported or asked: most runs are not on FSx.
-    from .place import is_said_to_be_fsx, may_be_fsx
+    from .place import NotLinked, is_said_to_be_fsx, may_be_fsx
 
     if root == Path("/") or not settings.get(s.FSX_AUTO):
         return outputs
@@ -79,6 +79,9 @@ def _write_back(cfg: Any, logger: logging.Logger, run_dir: Path, name: str, outp
 
     try:
         return _WriteBack(settings, logger.getChild("fsx_to_s3"), root, run_dir).run(name, outputs)
+    except NotLinked as exn:
+        logger.info(f"outputs are not written back to S3: {exn.message}")
+        return outputs
     except MiniwdlCloudError as exn:
         raise WDL.Error.RuntimeError(
             f"The outputs could not be written back to S3: {exn.message}", more_info=exn.more_info
