@@ -11,15 +11,35 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+import WDL
+
 from ..errors import MiniwdlCloudError
 from ..filesystems.base import DivisibleFilesystem, SharedFilesystem
 from ..miniwdl_compat import log_message as _
 from . import task_files, task_inputs
 from .isolation import IsolatedTask
+from .task_trees import link_out_of
 
 
 class Tampered(MiniwdlCloudError):
     """A task has replaced what its engine was to read."""
+
+
+def check_directory_output(container_path: str, path: str) -> None:
+    """Refuse a Directory output with a link that leads out of it. miniwdl does so for links to
+    files; one to a directory leads as far.
+
+    Parameters
+    ----------
+    container_path, path
+        Its path as the task says it, and where it is.
+    """
+    link = link_out_of(path)
+    if link is not None:
+        raise WDL.runtime.OutputError(
+            f"the Directory output {container_path} has a link, {link}, that leads out of it; copy"
+            " there what it leads to"
+        )
 
 
 class AttemptFiles:

@@ -13,15 +13,15 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import WDL
 from WDL.runtime.task_container import TaskContainer
 
 from ..accounting.adoption import Offer
 from ..errors import FilesystemFull, MiniwdlCloudError
-from ..filesystems.weather import retried, write_file_atomically
-from ..jobs.blocked import Blockage, diagnose
+from ..filesystems.weather import write_file_atomically
+from ..jobs.blocked import Blockage
 from ..jobs.handle import Cancelled, Changed, Ended, JobHandle, Lost, Refused, Submitted
 from ..jobs.outcome import JobOutcome, TaskResult, Verdict, classify, lost
 from ..jobs.request import JobRequest, JobSnapshot, JobState
@@ -32,24 +32,28 @@ from ..miniwdl_compat import (
 )
 from ..miniwdl_compat import log_message as _
 from ..patience import patiently
-from . import task_files, task_inputs
+from . import task_files
 from .adopting import FormerTask, IdentifiedTask
-from .config import read_settings
+from .attempt_files import AttemptFiles, check_directory_output
+from .config import EngineSettings, read_settings
 from .context import BatchContext, make_context
+from .isolation import STRICT
+from .job_log import log_change
+from .patience import Patience
 from .retries import Attempts
+from .runtime_values import note_accelerators, note_isolation
 from .task_job import MIN_MEMORY_MIB, request_of
 from .twins import other_job
 
 FOLLOW_PERIOD = 0.5
 """Seconds between two looks at a task's standard error, where somebody listens."""
-LONGEST_WAIT = 30.0
-"""Seconds that a task's thread waits for news before it looks whether the dispatcher lives."""
 
 
-class _BatchTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: ignore[misc]
+class SharedTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: ignore[misc]
     """A task as an AWS Batch job. The registered engines are siblings that derive from this."""
 
     _efs: ClassVar[bool]
+    _detail_name: ClassVar[str] = "awsBatchJobDetail.{}.json"
     # miniwdl's contract: it initialises an engine once, as a class, before it makes any object.
     _context: ClassVar[BatchContext]
 
@@ -57,18 +61,22 @@ class _BatchTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
     def global_init(cls, cfg: WDL.runtime.config.Loader, logger: logging.Logger) -> None:
         """Read the settings and look up what they name; see miniwdl's TaskContainer."""
         try:
-            found = read_settings(cfg)
-            if found.adopt and not cfg["call_cache"].get_bool("get"):
-                logger.warning("adopting jobs needs the call cache; without it, nothing is adopted")
-                found = replace(found, adopt=False)
             with termination_flag(logger) as terminating:
                 cls._context = patiently(
-                    lambda: make_context(found, cls._efs),
+                    lambda: cls._make_context(cfg, logger),
                     terminating,
                     lambda exn: logger.warning(_("waiting for AWS to answer", message=str(exn))),
                 )
         except MiniwdlCloudError as exn:
-            raise _runtime_error(exn) from exn
+            raise runtime_error(exn) from exn
+        cls._announce(logger)
+
+    @classmethod
+    def _make_context(cls, cfg: WDL.runtime.config.Loader, logger: logging.Logger) -> BatchContext:
+        return make_context(without_vain_adoption(read_settings(cfg), cfg, logger), cls._efs)
+
+    @classmethod
+    def _announce(cls, logger: logging.Logger) -> None:
         settings, limits = cls._context.settings, cls._context.limits
         logger.info(
             _(
@@ -100,10 +108,9 @@ class _BatchTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
         self._inputs_copied = False
         self._former: FormerTask | None = None
         self._attempts = Attempts()
+        self._files: AttemptFiles | None = None
         self._request: JobRequest | None = None
-        self._blocked_since: float | None = None
-        self._blockage: Blockage | None = None
-        self._gave_up: Blockage | None = None
+        self._patience = Patience(0.0)
         self._terminating: Callable[[], bool] = lambda: False
         self._fatal: Exception | None = None
 
@@ -121,20 +128,11 @@ class _BatchTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
     ) -> None:
         """Read the task's runtime section, accelerators included."""
         super().process_runtime(logger, runtime_eval)
-        if "acceleratorType" in runtime_eval:
-            kind = runtime_eval["acceleratorType"]
-            if not isinstance(kind, WDL.Value.String):
-                raise WDL.Error.RuntimeError("runtime.acceleratorType should be a String")
-            self.runtime_values["acceleratorType"] = kind.value
-            if kind.value.startswith("nvidia"):
-                self.runtime_values["gpu"] = True
-            else:
-                logger.warning(_("no such accelerator on AWS Batch", acceleratorType=kind.value))
-        if "acceleratorCount" in runtime_eval:
-            count = runtime_eval["acceleratorCount"]
-            if not isinstance(count, WDL.Value.Int):
-                raise WDL.Error.RuntimeError("runtime.acceleratorCount should be an Int")
-            self.runtime_values["acceleratorCount"] = count.value
+        note_accelerators(runtime_eval, self.runtime_values, logger)
+        try:
+            note_isolation(runtime_eval, self.runtime_values, self._context.settings)
+        except MiniwdlCloudError as exn:
+            raise runtime_error(exn) from exn
 
     def reset(self, logger: logging.Logger) -> None:
         """Put the failed attempt's directory aside and wait before the next one."""
@@ -157,33 +155,47 @@ class _BatchTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
         self._terminating = terminating
         self._attempts.max_retries = self.runtime_values.get("maxRetries", 0)
         self._attempts.preemptible = self.runtime_values.get("preemptible", 0)
-        self._blocked_since, self._gave_up = None, None
+        self._patience = Patience(self._context.settings.blocked_wait_s)
         try:
             adopted = self._adopt(logger)
             if adopted is not None:
                 return adopted
-            self._write_files(logger, command)
-            with ExitStack() as cleanup:
-                handle = self._submit(logger)
+            with self._attempt_files(logger) as files, ExitStack() as cleanup:
+                self._files = files
+                inputs = None if self._inputs_copied else self.input_path_map
+                files.write(command, self.runtime_values.get("env", {}), inputs)
+                handle = self._submit(logger, files, cleanup)
                 snapshot = self._await(logger, cleanup, handle, follow=True)
             return self._ended(logger, snapshot)
         except MiniwdlCloudError as exn:
-            error = _runtime_error(exn)
+            error = runtime_error(exn)
             if isinstance(exn, FilesystemFull):
                 self._fatal = error
             raise error from exn
 
-    def _write_files(self, logger: logging.Logger, command: str) -> None:
-        task_dir = Path(self.host_dir)
-        task_files.write_command(task_dir, command)
-        task_files.write_environment(task_dir, self.runtime_values.get("env", {}))
-        # The workflow's outputs may name them, and miniwdl reads them, even if no job ever starts.
-        for path in (Path(self.host_stdout_txt()), Path(self.host_stderr_txt())):
-            retried(path.touch, path)
-        if not self._inputs_copied:
-            task_inputs.provide(self.input_path_map, self.host_work_dir(), logger)
+    def _attempt_files(self, logger: logging.Logger) -> AttemptFiles:
+        return AttemptFiles(
+            Path(self.host_dir),
+            self.try_counter,
+            (Path(self.host_stdout_txt()), Path(self.host_stderr_txt())),
+            self._context.filesystem,
+            self.runtime_values.get("isolation") == STRICT,
+            logger,
+        )
 
-    def _submit(self, logger: logging.Logger) -> JobHandle:
+    @property
+    def _files_dir(self) -> Path:
+        """Where the files of `task_files` are."""
+        return self._files.directory if self._files else Path(self.host_dir)
+
+    def _submit(self, logger: logging.Logger, files: AttemptFiles, cleanup: ExitStack) -> JobHandle:
+        self._request = request = self._make_request(logger, self._queue(logger), files)
+        if files.isolated:
+            cleanup.callback(self._context.dispatcher.retire, request.definition)
+        logger.debug(_("submitting job", jobName=request.name, jobQueue=request.queue))
+        return self._context.dispatcher.submit(request, self._is_unwanted)
+
+    def _queue(self, logger: logging.Logger) -> str:
         settings = self._context.settings
         queue = settings.task_queue
         if settings.task_queue_fallback and self._attempts.wants_fallback:
@@ -191,22 +203,24 @@ class _BatchTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
             logger.notice(  # type: ignore[attr-defined]
                 _("interrupted too often; using the fallback queue", jobQueue=queue)
             )
-        request = request_of(
+        return queue
+
+    def _make_request(self, logger: logging.Logger, queue: str, files: AttemptFiles) -> JobRequest:
+        return request_of(
             run_id=self.run_id,
             task_dir=self.host_dir,
             attempt=self.try_counter,
             shell=self.cfg.get("task_runtime", "command_shell"),
             queue=queue,
             runtime=self.runtime_values,
-            filesystem=self._context.filesystem,
-            settings=settings,
-            user=self._user(logger),
+            filesystem=files.filesystem,
+            settings=self._context.settings,
+            user=self._user(logger) or files.owner,
             least_mib=self._attempts.memory_mib,
-            cache_key=self.call.key if self.call else "",
+            # Without a key, no other run takes it over: an isolated task's files are elsewhere.
+            cache_key=self.call.key if self.call and not files.isolated else "",
+            alone=files.isolated is not None,
         )
-        self._request = request
-        logger.debug(_("submitting job", jobName=request.name, jobQueue=request.queue))
-        return self._context.dispatcher.submit(request, self._is_unwanted)
 
     def _user(self, logger: logging.Logger) -> str | None:
         if not self.cfg["task_runtime"].get_bool("as_user"):
@@ -222,10 +236,12 @@ class _BatchTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
         poll_stderr: Callable[[], None] | None = None
         if follow and follows_stderr(self, logger):
             poll_stderr = cleanup.enter_context(self.poll_stderr_context(logger))
+            # It is opened now, before the task can put a link in its place.
+            poll_stderr()
         running = False
         while True:
-            news = handle.next(FOLLOW_PERIOD if poll_stderr and running else self._patience())
-            self._give_up_if_blocked()
+            news = handle.next(FOLLOW_PERIOD if poll_stderr and running else self._patience.left())
+            self._patience.check()
             if poll_stderr and running:
                 poll_stderr()
             if news is None:
@@ -238,8 +254,7 @@ class _BatchTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
                 if started and not running:
                     running = True
                     cleanup.enter_context(self.task_running_context())
-                _log_change(logger, news.snapshot)
-                self._note_blockage(logger, news.snapshot)
+                self._changed(logger, news.snapshot)
             elif isinstance(news, (Ended, Lost)):
                 snapshot = news.snapshot if isinstance(news, Ended) else lost(news.job_id)
                 other = (
@@ -260,9 +275,7 @@ class _BatchTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
                     # It is not wanted either.
                     handle = self._follow(logger, other)
                     continue
-                if self._gave_up is not None and not self._terminating():
-                    raise self._blocked(self._gave_up, news.job_id)
-                raise WDL.runtime.Terminated(quiet=not running)
+                raise self._cancelled(news.job_id, running)
             elif isinstance(news, Refused):
                 if isinstance(news.error, MiniwdlCloudError):
                     raise news.error
@@ -270,7 +283,7 @@ class _BatchTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
 
     def _other_job(self, job_id: str | None) -> str | None:
         queue, attempt = self._context.account.queue, self.try_counter
-        return other_job(queue, Path(self.host_dir), attempt, job_id, self._is_unwanted)
+        return other_job(queue, self._files_dir, attempt, job_id, self._is_unwanted)
 
     def _follow(self, logger: logging.Logger, job_id: str) -> JobHandle:
         logger.notice(  # type: ignore[attr-defined]
@@ -289,15 +302,14 @@ class _BatchTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
         return self._failed(logger, outcome)
 
     def _keep_detail(self, logger: logging.Logger, snapshot: JobSnapshot) -> None:
-        _log_change(logger, snapshot)
+        log_change(logger, snapshot)
         detail = json.dumps(snapshot.detail, indent=2, sort_keys=True, default=str)
-        write_file_atomically(
-            detail, Path(self.host_dir) / f"awsBatchJobDetail.{snapshot.job_id}.json"
-        )
+        name = self._detail_name.format(snapshot.job_id.rpartition("/")[2])
+        write_file_atomically(detail, Path(self.host_dir) / name)
 
     def _result(self, snapshot: JobSnapshot) -> TaskResult | None:
         """What the job recorded. After a failure, no other job may begin this attempt any more."""
-        task_dir = Path(self.host_dir)
+        task_dir = self._files_dir
         if _went_wrong(snapshot):
             claim = task_files.close_attempt(task_dir, self.try_counter)
             if claim == task_files.CLOSED:
@@ -355,6 +367,8 @@ class _BatchTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
         account, call = self._context.account, self.call
         if call is None or self.try_counter > 1 or not self._context.settings.adopt:
             return None
+        if self.runtime_values.get("isolation") == STRICT:
+            return None
         while True:
             taken = account.take(call.key, self._is_unwanted)
             if taken is None:
@@ -408,8 +422,15 @@ class _BatchTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
         logger.warning(_("job not adopted, the task starts anew", jobId=job_id, message=message))
         return None
 
+    def _cancelled(self, job_id: str | None, running: bool) -> Exception:
+        """What miniwdl is told of a job that was terminated because it is not wanted any more."""
+        if self._patience.gave_up is not None and not self._terminating():
+            return self._blocked(self._patience.gave_up, job_id)
+        error: Exception = WDL.runtime.Terminated(quiet=not running)
+        return error
+
     def _is_unwanted(self) -> bool:
-        return self._terminating() or self._gave_up is not None
+        return self._terminating() or self._patience.gave_up is not None
 
     def host_path(self, container_path: str, inputs_only: bool = False) -> str | None:
         """The path of an output; see miniwdl's TaskContainer. An adopted job may have written
@@ -419,31 +440,15 @@ class _BatchTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
                 self.host_dir, container_path, self.input_path_map
             )
         path: str | None = super().host_path(container_path, inputs_only)
+        if path and path.endswith("/") and path.startswith(self.host_work_dir()):
+            check_directory_output(container_path, path)
         return path
 
     # Jobs that cannot start
 
-    def _note_blockage(self, logger: logging.Logger, snapshot: JobSnapshot) -> None:
-        blockage = diagnose(snapshot)
-        if blockage is None:
-            self._blocked_since, self._blockage = None, None
-        elif self._blocked_since is None:
-            self._blocked_since, self._blockage = time.monotonic(), blockage
-            logger.warning(
-                _(f"the job cannot start: {blockage.advice}", statusReason=blockage.reason)
-            )
-
-    def _patience(self) -> float:
-        if self._blocked_since is None:
-            return LONGEST_WAIT
-        left = self._blocked_since + self._context.settings.blocked_wait_s - time.monotonic()
-        return min(LONGEST_WAIT, max(0.0, left))
-
-    def _give_up_if_blocked(self) -> None:
-        if self._blocked_since is not None:
-            waited = time.monotonic() - self._blocked_since
-            if waited >= self._context.settings.blocked_wait_s:
-                self._gave_up = self._blockage
+    def _changed(self, logger: logging.Logger, snapshot: JobSnapshot) -> None:
+        log_change(logger, snapshot)
+        self._patience.note(logger, snapshot)
 
     def _blocked(self, blockage: Blockage, job_id: str | None) -> Exception:
         """After a want of capacity the fallback queue may do better; else no attempt will."""
@@ -459,33 +464,33 @@ class _BatchTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
         return self._fatal
 
 
-class BatchJobEfs(_BatchTask):
+class BatchJobEfs(SharedTask):
     """`aws_batch_job`: Batch jobs that share an EFS file system."""
 
     _efs = True
 
 
-class BatchJobHostMount(_BatchTask):
+class BatchJobHostMount(SharedTask):
     """`aws_batch_job_no_efs`: Batch jobs that share whatever their instances mount."""
 
     _efs = False
+
+
+def without_vain_adoption(
+    found: EngineSettings, cfg: WDL.runtime.config.Loader, logger: logging.Logger
+) -> EngineSettings:
+    """The settings, without adoption where there is no call cache to adopt by."""
+    if found.adopt and not cfg["call_cache"].get_bool("get"):
+        logger.warning("adopting jobs needs the call cache; without it, nothing is adopted")
+        return replace(found, adopt=False)
+    return found
 
 
 def _went_wrong(snapshot: JobSnapshot) -> bool:
     return snapshot.state is not JobState.SUCCEEDED
 
 
-def _log_change(logger: logging.Logger, snapshot: JobSnapshot) -> None:
-    details: dict[str, Any] = {"status": snapshot.state.value, "jobId": snapshot.job_id}
-    if snapshot.log_stream:
-        details["logStreamName"] = snapshot.log_stream
-    if snapshot.status_reason:
-        details["statusReason"] = snapshot.status_reason
-    noteworthy = snapshot.state is JobState.RUNNING or snapshot.state.ended
-    log = logger.notice if noteworthy else logger.info  # type: ignore[attr-defined]
-    log(_("job status", **details))
-
-
-def _runtime_error(exn: MiniwdlCloudError) -> Exception:
+def runtime_error(exn: MiniwdlCloudError) -> Exception:
+    """One of our errors as miniwdl's."""
     error: Exception = WDL.Error.RuntimeError(exn.message, more_info=exn.more_info)
     return error

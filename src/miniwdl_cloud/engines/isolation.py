@@ -29,7 +29,6 @@ from ..filesystems.isolation import PLAIN_PATH, VOLUMES_MOST, IsolatedFilesystem
 from ..filesystems.weather import retried
 from ..miniwdl_compat import log_message as _
 from . import task_files
-from .config import EngineSettings
 from .task_inputs import CANNOT_LINK, link_or_copy
 from .task_trees import LINKS_MOST, Tree, anew, read_tree
 
@@ -58,32 +57,6 @@ def isolation_of(runtime: Mapping[str, Any], setting: str) -> str:
     if any(value not in (SHARED, STRICT) for value in wanted):
         raise UsageError('runtime.isolation can be "shared" or "strict" only.')
     return STRICT if STRICT in (*wanted, setting) else SHARED
-
-
-def note_isolation(
-    asked: Mapping[str, Any], runtime: dict[str, Any], settings: EngineSettings
-) -> None:
-    """Put into a task's runtime values how it is isolated.
-
-    Parameters
-    ----------
-    asked
-        Its runtime section as JSON.
-    runtime
-        miniwdl's `runtime_values`.
-    settings
-        The engine's.
-
-    Raises
-    ------
-    UsageError, ConfigurationError
-        As of `isolation_of` and `check_privileges`.
-    """
-    runtime["isolation"] = isolation_of(asked, settings.isolation)
-    if "aws" in asked:
-        runtime["aws"] = asked["aws"]
-    if runtime["isolation"] == STRICT:
-        check_privileges(runtime, settings.container_properties_dict)
 
 
 def check_privileges(runtime: Mapping[str, Any], container_properties: Mapping[str, Any]) -> None:
