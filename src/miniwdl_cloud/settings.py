@@ -264,7 +264,8 @@ FARGATE_TASK_ROLE = _fargate(
 )
 FARGATE_LOG_GROUP = _fargate(
     "log_group",
-    "CloudWatch Logs log group of ECS tasks; without one their logs are in the run directory alone",
+    "CloudWatch Logs log group of ECS tasks; 0 means none, and their logs are in the run directory"
+    " alone",
     tag="DefaultEcsLogGroup",
 )
 FARGATE_EFS_ID = _fargate(

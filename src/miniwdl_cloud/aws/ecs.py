@@ -7,14 +7,12 @@ from typing import Any
 
 import botocore.exceptions
 
-from ..errors import MiniwdlCloudError, NotFound, ServiceError
+from ..errors import ServiceError
 from .error_mapping import map_errors
 from .session import AwsSession
 
 DESCRIBE_TASKS_MAX = 100
 """Tasks in one DescribeTasks call (API reference, DescribeTasks, `tasks`)."""
-REASON_MAX = 1024
-"""Characters of StopTask's reason that we send; the API names no limit."""
 
 
 class EcsClient:
@@ -43,9 +41,9 @@ class EcsClient:
         try:
             with map_errors("looking up a task definition"):
                 found = self._client.describe_task_definition(taskDefinition=family)
-        except (NotFound, ServiceError) as exn:
-            # "Unable to describe task definition." is a ClientException like any other.
-            if exn.more_info.get("code") == "ClientException":
+        except ServiceError as exn:
+            # A ClientException, as many others are.
+            if "Unable to describe task definition" in exn.message:
                 return None
             raise
         definition = found["taskDefinition"]
@@ -102,10 +100,10 @@ class EcsClient:
         """Stop a task; nothing happens to one that has stopped, or that is forgotten."""
         try:
             with map_errors("stopping a task"):
-                self._client.stop_task(cluster=cluster, task=arn, reason=reason[:REASON_MAX])
-        except MiniwdlCloudError as exn:
-            # ECS forgets a task an hour after it has stopped: "The referenced task was not found."
-            if exn.more_info.get("code") != "InvalidParameterException":
+                self._client.stop_task(cluster=cluster, task=arn, reason=reason)
+        except ServiceError as exn:
+            # An InvalidParameterException, as many others are.
+            if "task was not found" not in exn.message:
                 raise
 
     def tag_resource(self, arn: str, tags: Mapping[str, str]) -> None:

@@ -85,6 +85,9 @@ NOT_FOUND_CODES = frozenset(
 )
 
 
+# Of services that pass on what others say: dagster#33439, dask-cloudprovider#56.
+THROTTLING_WORDS = ("Rate exceeded", "ErrorCode: Throttling", "ErrorCode: RequestLimitExceeded")
+
 # Where credentials come from did not answer, or wants somebody to sign in.
 _NOT_RENEWED = (
     boto.CredentialRetrievalError,
@@ -97,9 +100,7 @@ _NOT_RENEWED = (
 
 def is_throttling(code: str, message: str) -> bool:
     """Whether an error answer means "slow down", in any of its spellings."""
-    return code in THROTTLING_CODES or (
-        "Rate exceeded" in message or "ErrorCode: Throttling" in message
-    )
+    return code in THROTTLING_CODES or any(words in message for words in THROTTLING_WORDS)
 
 
 def from_client_error(exn: boto.ClientError, doing: str) -> MiniwdlCloudError:

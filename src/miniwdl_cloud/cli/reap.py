@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from ..accounting.reaper import Reaped
     from ..aws.session import AwsSession
     from ..engines.batch_queue import BatchQueue
+    from ..jobs.service import QueueService
 
 _DESCRIPTION = """\
 Find task jobs whose workflow job is gone, terminate them, and await their end. By the leases that
-runs keep on the shared filesystem (--mount, where it is at hand), by the jobs' tags
-(--workflow-queue or --task-queue), or by both. Every run does the former when it starts.
+runs keep on the shared filesystem (--mount, where it is at hand), which know Batch jobs and ECS
+tasks; by the tags of Batch jobs (--workflow-queue or --task-queue), or by both. Every run does the
+former when it starts.
 """
 
 
@@ -71,8 +73,10 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         )
     from ..accounting.reaper import Reaped
     from ..aws.batch import BatchClient
+    from ..aws.ecs import EcsClient
     from ..aws.session import AwsSession
     from ..engines.batch_queue import BatchQueue
+    from ..engines.ecs_queue import EcsQueue
 
     region = found.get(s.REGION) or s.environment().get("AWS_REGION")
     session = AwsSession(region, found.get(s.BOTO3_RETRIES))
@@ -81,7 +85,10 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     done = Reaped.nothing()
     if mount:
         base = Path(mount) / found.get(s.ACCOUNTING_DIR)
-        done.add(_by_leases(service, base, session.region, args.dry_run))
+        done.add(_by_leases(service, base, f"aws-batch/{session.region}", args.dry_run))
+        # It starts no task, and so needs no network to start one in.
+        tasks = EcsQueue(EcsClient(session), {}, describe_others=service.describe)
+        done.add(_by_leases(tasks, base, f"aws-ecs/{session.region}", args.dry_run))
     if args.workflow_queue or args.task_queue:
         queues = _task_queues(session, args.workflow_queue, args.task_queue)
         done.add(_by_tags(service, queues, done, args.dry_run))
@@ -89,7 +96,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     return Unreachable.exit_code if done.undone else 0
 
 
-def _by_leases(service: BatchQueue, base: Path, region: str, dry_run: bool) -> Reaped:
+def _by_leases(service: QueueService, base: Path, name: str, dry_run: bool) -> Reaped:
     from ..accounting.holder import Holder
     from ..accounting.lease import Lease
     from ..accounting.reaper import Reaper
@@ -101,7 +108,7 @@ def _by_leases(service: BatchQueue, base: Path, region: str, dry_run: bool) -> R
         )
     environ = s.environment()
     holder = Holder.here(environ.get("AWS_BATCH_JOB_ID"))
-    lease = Lease(base, holder, f"aws-batch/{region}").start_beating()
+    lease = Lease(base, holder, name).start_beating()
     try:
         return Reaper(service, lease).reap_all(dry_run)
     except OSError as exn:

@@ -11,7 +11,7 @@ from .. import settings
 from ..aws.batch import BatchClient
 from ..aws.discovery import Queue, look_up_queues
 from ..aws.session import AwsSession
-from ..errors import ConfigurationError, UsageError
+from ..errors import AccessDenied, ConfigurationError, UsageError
 from .config import ConfigLoader, EngineSettings, read_settings
 
 SUBNETS_MOST, GROUPS_MOST = 16, 5
@@ -88,7 +88,9 @@ def read_fargate_settings(
     common = read_settings(cfg, environ, tags=tags, mount=mount, on_batch=False)
     role = found.get(settings.FARGATE_TASK_ROLE) or common.task_role
     file_system = found.get(settings.FARGATE_EFS_ID)
-    common = replace(common, task_role=role)
+    # ECS knows no timeout, and so no least one as Batch has it.
+    timeout_s = max(1, found.get(settings.JOB_TIMEOUT))
+    common = replace(common, task_role=role, job_timeout_s=timeout_s)
     if file_system:
         common = replace(common, fs=file_system)
     cluster = found.get(settings.FARGATE_CLUSTER)
@@ -115,11 +117,13 @@ def read_fargate_settings(
             " fewer in [aws_fargate] subnets and security_groups."
         )
     log_group = found.get(settings.FARGATE_LOG_GROUP)
+    if log_group is not None and settings.is_false(log_group):
+        log_group = None
     execution_role = found.get(settings.FARGATE_EXECUTION_ROLE) or found.get(settings.WORKFLOW_ROLE)
     if log_group and not execution_role:
         raise ConfigurationError(
             f"Set [aws_fargate] execution_role ({settings.FARGATE_EXECUTION_ROLE.env}) to the role"
-            " with which ECS writes logs, or [aws_fargate] log_group to nothing."
+            " with which ECS writes logs, or [aws_fargate] log_group to 0."
         )
     cpu, memory = found.get(settings.FARGATE_CPU_SHARES), found.get(settings.FARGATE_MEMORY_MB)
     if cpu < 1 or memory < 1:
@@ -154,7 +158,13 @@ def _workflow_queue(
     if not name or all(found.get(setting) for setting in needed):
         return None
     wanted = [(name, "workflow queue ([aws] workflow_queue)")]
-    (queue,) = look_up_queues(BatchClient(session), wanted)
+    try:
+        (queue,) = look_up_queues(BatchClient(session), wanted)
+    except AccessDenied:
+        if found.get(settings.FARGATE_CLUSTER) and found.get(settings.FARGATE_SUBNETS):
+            # What is necessary is there.
+            return None
+        raise
     return queue
 
 

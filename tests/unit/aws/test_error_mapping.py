@@ -30,6 +30,13 @@ def _client_error(code: str, message: str = "text", status: int = 400) -> Except
         ("SlowDown", "Please reduce your request rate.", 503, errors.Throttled),
         (
             "InvalidParameterException",
+            "Error retrieving security group information for [sg-1]: Request limit exceeded."
+            " (ErrorCode: RequestLimitExceeded)",
+            400,
+            errors.Throttled,
+        ),
+        (
+            "InvalidParameterException",
             "Rate exceeded (ErrorCode: Throttling)",
             400,
             errors.Throttled,

@@ -74,7 +74,7 @@ KINDS: dict[str, dict[str, Any]] = {
             "aws_fargate__task_role": f"{ROLE}task",
             "aws_fargate__efs_security_group": "sg-efs",
             "aws_fargate__execute_command": "true",
-            "aws_fargate__log_group": "",
+            "aws_fargate__log_group": "0",
             "aws__job_tags": '{"lab": "x"}',
         },
         "environ": {"AWS_BATCH_JOB_ID": "parent"},
