@@ -47,6 +47,7 @@ LAUNCH_SETTINGS = (
     s.S3_UPLOAD_FOLDER,
     s.DELETE_AFTER,
     s.FILE_IO_ROOT,
+    s.ADOPT,
     s.FSX_FILE_SYSTEM,
 )
 LAUNCH_VARIABLES = frozenset(

@@ -52,9 +52,10 @@ def test_success(runner: Runner) -> None:
 
 
 def test_arguments_pass_through(runner: Runner) -> None:
-    """What is not ours reaches miniwdl in order, with --error-json; the queue by environment."""
+    """What is not ours reaches miniwdl in order, with --error-json; the rest by environment."""
     result = runner.run(
-        ONE_OUTPUT, "w.wdl", "a=1", "--task-queue", "q", "--verbose", "b= 2", "-i", "x.json"
+        *(ONE_OUTPUT, "w.wdl", "a=1", "--task-queue", "q", "--adopt"),
+        *("--verbose", "b= 2", "-i", "x.json"),
     )
     assert result.code == 0, result.stderr
     arguments = json.loads((runner.run_dir / "arguments.json").read_text())
@@ -64,6 +65,7 @@ def test_arguments_pass_through(runner: Runner) -> None:
     ]
     environ = json.loads((runner.run_dir / "environ.json").read_text())
     assert environ["MINIWDL__AWS__TASK_QUEUE"] == "q"
+    assert environ["MINIWDL__AWS__ADOPT"] == "true"
     assert runner.objects() == {}
     assert len(result.documents) == 1
     assert ends_the_log(result)

@@ -37,6 +37,7 @@ OPTIONS = [
     "--self-test",
     "--stage",
     "--dry-run",
+    "--adopt",
 ]
 
 

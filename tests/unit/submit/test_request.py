@@ -11,7 +11,7 @@ import pytest
 
 from miniwdl_cloud.errors import TooLarge, UsageError
 from miniwdl_cloud.fargate_sizes import check_size
-from miniwdl_cloud.settings import Settings
+from miniwdl_cloud.settings import Settings, mapping_source
 from miniwdl_cloud.submit import request as requests
 from miniwdl_cloud.submit.deployment import Deployment
 from miniwdl_cloud.submit.filesystem import FileSystem
@@ -232,6 +232,15 @@ def test_no_env() -> None:
     options = dataclasses.replace(OPTIONS, pass_environment=False)
     made = requests.environment(DEPLOYMENT, options, {"MINIWDL__AWS__JOB_TIMEOUT": "60"})
     assert "MINIWDL__AWS__JOB_TIMEOUT" not in made
+
+
+def test_adopt() -> None:
+    """--adopt goes along as a setting, whatever the environment says."""
+    name = "MINIWDL__AWS__ADOPT"
+    assert name not in requests.environment(DEPLOYMENT, OPTIONS, {})
+    given = Settings(mapping_source({("aws", "adopt"): "true"}))
+    options = dataclasses.replace(OPTIONS, settings=given)
+    assert requests.environment(DEPLOYMENT, options, {name: "false"})[name] == "true"
 
 
 def test_engine_of_the_environment() -> None:
