@@ -27,8 +27,7 @@
       reason: reasons.join("; ") || row[10] || "",
     };
   });
-  const span = Math.max(1, ...extent(tasks));
-  function* extent(all) { for (const t of all) { if (t.end !== null) yield t.end; if (t.begin !== null) yield t.begin; } }
+  const span = tasks.reduce((most, t) => Math.max(most, t.end || 0, t.begin || 0), 1);
 
   function duration(s) {
     if (s === null || s === undefined) return "-";
