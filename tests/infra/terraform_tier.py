@@ -39,6 +39,11 @@ provider "aws" {
 """
 
 
+class RequestRepeated(Exception):
+    """The SDK in the provider repeats a request when a connection is lost, and Batch's requests
+    have no tokens: the second one finds what the first one made. On AWS it would be the same."""
+
+
 class Terraform:
     """A root module, initialised, in a directory of its own.
 
@@ -93,13 +98,21 @@ class Terraform:
             return None
 
     def apply(self, endpoint_url: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-        """Apply it to an embedded AWS; its outputs."""
+        """Apply it to an embedded AWS; its outputs.
+
+        Raises
+        ------
+        RequestRepeated
+            The provider sent a request again whose answer it did not get.
+        """
         (self.directory / "embedded_override.tf").write_text(_OVERRIDE)
         (self.directory / "test.auto.tfvars.json").write_text(json.dumps(variables))
         done = self.run(
             "apply", "-auto-approve", "-input=false", timeout=600, AWS_ENDPOINT_URL=endpoint_url
         )
         assert done is not None, "terraform apply took too long"
+        if done.returncode and "Object already exists" in done.stderr:
+            raise RequestRepeated(done.stderr)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         shown = self.run("output", "-json", timeout=60)
         assert shown is not None and shown.returncode == 0

@@ -10,12 +10,11 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from terraform_tier import Terraform
+from terraform_tier import RequestRepeated, Terraform
 
 from miniwdl_cloud.aws.local import LocalSession
 from miniwdl_cloud.emulator.server import LocalCloud
@@ -68,11 +67,20 @@ def deployed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployed]:
     """The same deployment, made by the template and by the Terraform modules."""
-    root = tmp_path_factory.mktemp("template")
-    terraform = Terraform(root, "batch-efs") if request.param == "terraform" else None
-    with LocalCloud(root / "state", root / "filesystem") as cloud:
-        make = _cloudformation if terraform is None else partial(_terraform, terraform)
-        yield make(cloud)
+    for attempt in range(3):
+        root = tmp_path_factory.mktemp("template")
+        terraform = Terraform(root, "batch-efs") if request.param == "terraform" else None
+        with LocalCloud(root / "state", root / "filesystem") as cloud:
+            try:
+                # moto's state is the process's: each attempt has a name of its own.
+                name = f"other{attempt}"
+                made = _terraform(terraform, cloud, name) if terraform else _cloudformation(cloud)
+            except RequestRepeated:
+                if attempt == 2:
+                    raise
+                continue
+            yield made
+            return
 
 
 def _cloudformation(cloud: LocalCloud) -> Deployed:
@@ -91,7 +99,7 @@ def _cloudformation(cloud: LocalCloud) -> Deployed:
     return Deployed(cloud, "one", outputs)
 
 
-def _terraform(terraform: Terraform, cloud: LocalCloud) -> Deployed:
+def _terraform(terraform: Terraform, cloud: LocalCloud, name: str) -> Deployed:
     iam = LocalSession(cloud.endpoint_url, cloud.region).client("iam")
     # All embedded AWSs of a process share moto's IAM, and the role is the account's.
     with contextlib.suppress(iam.exceptions.NoSuchEntityException):
@@ -99,7 +107,7 @@ def _terraform(terraform: Terraform, cloud: LocalCloud) -> Deployed:
     found = terraform.apply(
         cloud.endpoint_url,
         {
-            "name": "other",
+            "name": name,
             "mount_point": "/mnt/work",
             "s3upload_buckets": ["uploads"],
             "s3_input_buckets": ["first", "second"],
@@ -109,12 +117,12 @@ def _terraform(terraform: Terraform, cloud: LocalCloud) -> Deployed:
     )
     return Deployed(
         cloud,
-        "other",
+        name,
         {
-            "".join(word.capitalize() for word in name.split("_")): ",".join(value)
+            "".join(word.capitalize() for word in key.split("_")): ",".join(value)
             if isinstance(value, list)
             else value
-            for name, value in found.items()
+            for key, value in found.items()
         },
     )
 

@@ -271,12 +271,18 @@ def test_a_mistake_is_one_sentence(
 def test_a_name_that_is_taken(deploy: Command, session: LocalSession) -> None:
     """By a deployment, by a stack of something else, or by a queue of no stack."""
     client = session.client("cloudformation")
-    other = {"Resources": {"Q": {"Type": "AWS::SQS::Queue"}}, "Outputs": {"A": {"Value": "b"}}}
+    other = {"Resources": {"Q": {"Type": "AWS::SQS::Queue"}}}
     client.create_stack(StackName="cli-other", TemplateBody=json.dumps(other))
     _, err = deploy("create", "cli-other", code=78)
-    assert "There is a stack 'cli-other' already; change it with" in err
+    assert "There is a stack 'cli-other' already; choose another name" in err
     _, err = deploy("destroy", "cli-other", "--yes", code=78)
     assert "The stack 'cli-other' is no deployment of miniwdl-cloud" in err
+    bad = {"Resources": {"Q": {"Type": "AWS::SQS::Queue", "Properties": {"DelaySeconds": "x"}}}}
+    client.create_stack(StackName="cli-dead", TemplateBody=json.dumps(bad))
+    (dead,) = client.describe_stacks(StackName="cli-dead")["Stacks"]
+    assert dead["StackStatus"] == "ROLLBACK_COMPLETE"
+    _, err = deploy("create", "cli-dead", code=78)
+    assert "There is a stack 'cli-dead' already" in err
 
     batch = session.client("batch")
     outputs = _table(deploy("create", "cli-first")[0])

@@ -44,6 +44,8 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,111}")
 _REFUSED = re.compile(r"Parameter '(\w+)' ((?:must|failed) .*[^.])")
 _MISSING = re.compile(r"parameter value (\S+) for parameter name (\w+) does not exist")
 _ABSENT = re.compile(r"Parameters: \[([\w, ]+)\] must have values")
+_MARK = "MaxVCPUWorkflow"
+"""A parameter that every shipped template has."""
 _ENDED = frozenset({"SUCCEEDED", "FAILED"})
 
 
@@ -267,11 +269,12 @@ class Deployments:
             )
         _check_names(template, text, parameters)
         known = self._stacks.describe(name)
-        if known is not None and known["StackStatus"] not in DEAD:
+        # What a failed creation left is replaced, but not somebody else's.
+        if known is not None and not (known["StackStatus"] in DEAD and _is_ours(known)):
             refuse_busy(known)
             raise ConfigurationError(
-                f"There is a stack '{name}' already; change it with `miniwdl-cloud deploy update"
-                f" {name}`, or choose another name."
+                f"There is a stack '{name}' already; choose another name, or, if it is a"
+                f" deployment, change it with `miniwdl-cloud deploy update {name}`."
             )
         return preflight.check(self._session, parameters, new=True)
 
@@ -337,8 +340,7 @@ class Deployments:
                 f"There is no stack '{name}' in {self._session.region}; correct the name or"
                 " --region, or make it with `miniwdl-cloud deploy create`."
             )
-        outputs = outputs_of(stack)
-        if stack["StackStatus"].endswith("_COMPLETE") and outputs and QUEUES[0] not in outputs:
+        if not _is_ours(stack):
             raise ConfigurationError(
                 f"The stack '{name}' is no deployment of miniwdl-cloud; correct the name."
             )
@@ -395,6 +397,13 @@ def _check_names(template: str, text: str, parameters: Mapping[str, str]) -> Non
             f" {template}; leave {'it' if len(unknown) == 1 else 'them'} out, or choose another"
             " --filesystem or --network."
         )
+
+
+def _is_ours(stack: Mapping[str, Any]) -> bool:
+    """Whether a stack is a deployment, in whatever state: outputs it has once it is complete."""
+    names = {item["ParameterKey"] for item in stack.get("Parameters", [])}
+    # A change set that was interrupted leaves a stack with nothing in it.
+    return _MARK in names or stack["StackStatus"] == "REVIEW_IN_PROGRESS"
 
 
 def _template_of(stack: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from troposphere import GetAtt, If, NoValue, Ref, ecs, iam, logs
 
-from .base import Part, arn, labels, trusted
+from .base import Part, labels, trusted
 from .roles import COMPUTE, managed
 
 CONDITION = "HasFargate"
