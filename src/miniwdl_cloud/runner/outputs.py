@@ -33,6 +33,8 @@ class OutputTree:
         Paths of files below it, relative to it.
     links
         Paths of the links that stand for an output each, relative, with what they really name.
+    directories
+        Those of them that stand for a Directory.
     skipped
         Messages about what is not an output though it is there.
     """
@@ -40,6 +42,7 @@ class OutputTree:
     out: Path
     files: list[str] = field(default_factory=list)
     links: dict[str, Path] = field(default_factory=dict)
+    directories: set[str] = field(default_factory=set)
     skipped: list[str] = field(default_factory=list)
 
 
@@ -85,6 +88,7 @@ def _read_made_by_miniwdl(tree: OutputTree, directory: Path, root: Path) -> None
             # Directory output is.
             if path.is_dir() and (directory / ".WDL_Directory").exists():
                 real = tree.links[name] = path.resolve()
+                tree.directories.add(name)
                 _read_made_by_task(tree, path, real, (real,))
             elif path.is_dir():
                 _read_made_by_miniwdl(tree, path, root)
@@ -103,6 +107,7 @@ def _read_made_by_miniwdl(tree: OutputTree, directory: Path, root: Path) -> None
             tree.skipped.append(f"'{name}' leads out of {root} and is not uploaded")
         elif real.is_dir():
             tree.links[name] = real
+            tree.directories.add(name)
             _read_made_by_task(tree, path, real, (real,))
         elif _is_regular(tree, path):
             tree.links[name] = real
@@ -161,10 +166,10 @@ def rewrite(outputs: dict[str, Any], tree: OutputTree, folder: S3Uri) -> dict[st
     folder
         Where ``out/`` was uploaded to.
     """
-    places: dict[Path, list[str]] = {}
+    places: dict[str, list[str]] = {}
     for name, real in tree.links.items():
-        places.setdefault(real, []).append(name)
-    uploaded = set(tree.files) | {name for name in tree.links if (tree.out / name).is_dir()}
+        places.setdefault(str(real), []).append(name)
+    uploaded = tree.directories.union(tree.files)
 
     def place(path: str, output: str) -> str | None:
         """The relative path in ``out/`` of a File or Directory."""
@@ -173,7 +178,9 @@ def rewrite(outputs: dict[str, Any], tree: OutputTree, folder: S3Uri) -> dict[st
             return name if name in uploaded else None
         # From the call cache: the path is in another run's directory, and a link in ours leads to
         # the same place. The output's own link is preferred; all have the same content.
-        names = [name for name in places.get(Path(path).resolve(), ()) if name in uploaded]
+        # Mostly its path is its real one already, and of thousands each look would count.
+        found = places.get(path) or places.get(str(Path(path).resolve())) or []
+        names = [name for name in found if name in uploaded]
         own = [name for name in names if name.split("/")[0] == output]
         return next(iter(own + names), None)
 
