@@ -71,6 +71,10 @@ def deployed(
         root = tmp_path_factory.mktemp("template")
         terraform = Terraform(root, "batch-efs") if request.param == "terraform" else None
         with LocalCloud(root / "state", root / "filesystem") as cloud:
+            iam = LocalSession(cloud.endpoint_url, cloud.region).client("iam")
+            # All embedded AWSs of a process share moto's IAM, and the role is the account's.
+            with contextlib.suppress(iam.exceptions.NoSuchEntityException):
+                iam.delete_role(RoleName="AWSServiceRoleForEC2Spot")
             try:
                 # moto's state is the process's: each attempt has a name of its own.
                 name = f"other{attempt}"
@@ -100,10 +104,6 @@ def _cloudformation(cloud: LocalCloud) -> Deployed:
 
 
 def _terraform(terraform: Terraform, cloud: LocalCloud, name: str) -> Deployed:
-    iam = LocalSession(cloud.endpoint_url, cloud.region).client("iam")
-    # All embedded AWSs of a process share moto's IAM, and the role is the account's.
-    with contextlib.suppress(iam.exceptions.NoSuchEntityException):
-        iam.delete_role(RoleName="AWSServiceRoleForEC2Spot")
     found = terraform.apply(
         cloud.endpoint_url,
         {

@@ -174,7 +174,7 @@ def test_it_does_not_go_while_jobs_run(deploy: Command, session: LocalSession) -
     _, err = deploy("destroy", "cli-busy", "--yes", code=78)
     assert "'cli-busy' has jobs that have not ended (1 in cli-busy-task); wait for them" in err
     batch.terminate_job(jobId=job, reason="test")
-    for _ in range(600):
+    for _ in range(1800):
         (found,) = batch.describe_jobs(jobs=[job])["jobs"]
         if found["status"] == "FAILED":
             break
