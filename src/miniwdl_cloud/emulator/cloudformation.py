@@ -102,7 +102,6 @@ def install() -> None:
     _wrap(responses.CloudFormationResponse, "_validate_different_update", _nothing)
     stacks.Stack.parameter_list = property(_parameter_list)
     stacks.Stack.stack_resources = property(_stack_resources)
-    stacks.Stack.stack_resources = property(_stack_resources)
 
 
 def _wrap(owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
@@ -337,11 +336,6 @@ def _tell_of_resources(init: Callable[..., Any], stack: Any, *args: Any, **kwarg
     """Let the resources of a stack make events of it."""
     init(stack, *args, **kwargs)
     stack.resource_map.stack_events = stack.events
-
-
-def _stack_resources(stack: Any) -> list[Any]:
-    """moto counts those too whose condition does not hold."""
-    return [made for made in stack.resource_map.values() if made is not None]
 
 
 def _stack_resources(stack: Any) -> list[Any]:
