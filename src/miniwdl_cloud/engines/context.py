@@ -26,7 +26,7 @@ from .limits import Limits, queue_limits
 
 
 @dataclass(frozen=True)
-class BatchContext:
+class EngineContext:
     """All that the tasks of an engine share."""
 
     settings: EngineSettings
@@ -99,7 +99,7 @@ def efs_filesystem(session: AwsSession, settings: EngineSettings) -> Efs:
     )
 
 
-def make_context(settings: EngineSettings, efs: bool) -> BatchContext:
+def make_context(settings: EngineSettings, efs: bool) -> EngineContext:
     """Look up what the engine needs, and start (or find) its dispatcher.
 
     Parameters
@@ -149,4 +149,4 @@ def make_context(settings: EngineSettings, efs: bool) -> BatchContext:
     # Before there is a lease: this is what fails where the settings are wrong.
     limits = queue_limits(session, batch, settings.task_queue)
     operation = shared(key, make)
-    return BatchContext(settings, filesystem, limits, operation.dispatcher, operation.account)
+    return EngineContext(settings, filesystem, limits, operation.dispatcher, operation.account)

@@ -17,7 +17,7 @@ from ..jobs.dispatcher import Dispatcher
 from ..jobs.options import DispatchOptions
 from ..jobs.registry import shared
 from .batch_queue import BatchQueue
-from .context import BatchContext, Operation, efs_filesystem
+from .context import EngineContext, Operation, efs_filesystem
 from .ecs_queue import SPOT, EcsQueue, queue_name
 from .fargate_config import FargateSettings
 from .limits import Limits
@@ -28,7 +28,7 @@ developer guide, "AWS Fargate throttling quotas")."""
 
 
 @dataclass(frozen=True)
-class FargateContext(BatchContext):
+class FargateContext(EngineContext):
     """All that the tasks of the Fargate engine share.
 
     Parameters
