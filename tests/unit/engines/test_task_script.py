@@ -25,7 +25,10 @@ def task(tmp_path: Path) -> Path:
 
 
 def _start(task: Path, command: str, attempt: int = 1, **env: str) -> subprocess.Popen[str]:
-    (task / "command").write_text(command)
+    path = task / "command"
+    if not path.exists() or path.read_text() != command:
+        # A job that was started before may be reading it.
+        path.write_text(command)
     return subprocess.Popen(
         ["/bin/bash", "-c", task_files.task_script()],
         env={
