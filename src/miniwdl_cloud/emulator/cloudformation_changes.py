@@ -21,6 +21,7 @@ CREATE_ONLY: Mapping[str, frozenset[str]] = {
     for name, properties in {
         "Batch::ComputeEnvironment": "ComputeEnvironmentName Tags Type",
         "Batch::JobQueue": "JobQueueName JobQueueType",
+        "EC2::LaunchTemplate": "LaunchTemplateName",
         "EC2::Route": "RouteTableId DestinationCidrBlock",
         "EC2::RouteTable": "VpcId",
         "EC2::SecurityGroup": "GroupDescription GroupName VpcId",
@@ -32,10 +33,11 @@ CREATE_ONLY: Mapping[str, frozenset[str]] = {
         "EC2::VPC": "CidrBlock",
         "EC2::VPCEndpoint": "VpcId ServiceName VpcEndpointType",
         "EC2::VPCGatewayAttachment": "VpcId",
+        "ECS::Cluster": "ClusterName",
         "EFS::AccessPoint": "FileSystemId PosixUser RootDirectory ClientToken",
         "EFS::FileSystem": "Encrypted KmsKeyId PerformanceMode AvailabilityZoneName",
         "EFS::MountTarget": "FileSystemId SubnetId IpAddress",
-        "Events::Rule": "Name EventBusName",
+        "Events::Rule": "Name",
         "FSx::DataRepositoryAssociation": (
             "FileSystemId FileSystemPath DataRepositoryPath BatchImportMetaDataOnCreate"
         ),
@@ -43,6 +45,7 @@ CREATE_ONLY: Mapping[str, frozenset[str]] = {
         "IAM::InstanceProfile": "InstanceProfileName Path",
         "IAM::Role": "RoleName Path",
         "IAM::ServiceLinkedRole": "AWSServiceName CustomSuffix",
+        "Logs::LogGroup": "LogGroupName",
         "S3::Bucket": "BucketName",
         "S3::BucketPolicy": "Bucket",
         "SQS::Queue": "QueueName FifoQueue",
