@@ -17,6 +17,7 @@ from ..errors import ConfigurationError, MiniwdlCloudError, UsageError
 from ..housekeeping.space import check_space
 from ..settings import Settings
 from ..submit.shipping import HASH_ENV, TAGS_ENV, TEXT_ENV, URI_ENV
+from .report import write_report
 from .signals import Interrupted, SignalRelay, say
 from .source import fetch_arguments, option_value
 
@@ -116,11 +117,15 @@ def run(options: Options, environ: Mapping[str, str], miniwdl: Sequence[str] | N
             )
             sys.stdout.buffer.write(output)
             sys.stdout.flush()
+            report = _report(output, arguments)
+            # After a signal, Batch leaves no time for it.
+            if "dir" in report and not relay.stop.is_set():
+                write_report(Path(report["dir"]), say)
             if s3 is None or not asked:
                 say(f"no upload folder is set; miniwdl's exit code is {code}")
                 return code
             finish = _Finish(s3, asked, relay, root, delete_after)
-            return finish.finish(_report(output, arguments), arguments, code)
+            return finish.finish(report, arguments, code)
 
 
 def miniwdl_command() -> list[str]:

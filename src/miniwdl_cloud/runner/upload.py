@@ -12,9 +12,10 @@ from ..errors import ConfigurationError
 from ..transfer.pool import Stopped, upload_all
 from ..transfer.progress import shown
 from . import outputs
+from .report import NAME as REPORT
 from .signals import SignalRelay
 
-LOGS = ("workflow.log", "task.log")
+LOGS = ("workflow.log", "task.log", REPORT)
 
 
 def upload_folder(asked: str, run_dir: Path) -> S3Uri:
@@ -25,9 +26,9 @@ def upload_folder(asked: str, run_dir: Path) -> S3Uri:
 
 
 def upload_account(s3: S3, run_dir: Path, folder: S3Uri) -> None:
-    """Upload the log and, of a failed run, ``error.json`` and what the failed command printed."""
+    """Upload log and report and, of a failed run, ``error.json`` and what its command printed."""
     for name in LOGS:
-        if (run_dir / name).is_file():
+        if (run_dir / name).is_file() and not (run_dir / name).is_symlink():
             s3.upload_file(run_dir / name, folder / name)
     try:
         account = json.loads((run_dir / "error.json").read_text())

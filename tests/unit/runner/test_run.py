@@ -40,7 +40,8 @@ def test_success(runner: Runner) -> None:
     outputs = {"wf.text": place + "text/a.txt"}
     objects = runner.objects()
     assert set(objects) == {
-        f"results/{RUN}/{name}" for name in ("workflow.log", "text/a.txt", "outputs.json")
+        f"results/{RUN}/{name}"
+        for name in ("workflow.log", "report.html", "text/a.txt", "outputs.json")
     }
     assert objects[f"results/{RUN}/text/a.txt"] == b"content"
     assert json.loads(objects[f"results/{RUN}/outputs.json"]) == outputs
@@ -49,6 +50,24 @@ def test_success(runner: Runner) -> None:
     assert local["dir"] == str(runner.run_dir)
     assert uploaded == {"s3upload": place, "outputs": outputs, "dir": str(runner.run_dir)}
     assert ends_the_log(result)
+
+
+def test_report(runner: Runner) -> None:
+    """The report is written beside the log, and uploaded."""
+    result = runner.run(ONE_OUTPUT, "--s3upload", f"s3://{runner.bucket}/r")
+    assert result.code == 0, result.stderr
+    page = (runner.run_dir / "report.html").read_bytes()
+    assert b"Run report" in page and runner.objects()[f"r/{RUN}/report.html"] == page
+
+
+def test_no_report(runner: Runner) -> None:
+    """A run does not fail for want of a report; its log says why there is none."""
+    blocked = '(run_dir / "report.html").mkdir()\n'
+    result = runner.run(blocked + ONE_OUTPUT, "--s3upload", f"s3://{runner.bucket}/r")
+    assert result.code == 0, result.stderr
+    assert "warning: there is no report of the run: IsADirectoryError" in result.stderr
+    assert f"r/{RUN}/outputs.json" in runner.objects()
+    assert f"r/{RUN}/report.html" not in runner.objects()
 
 
 def test_arguments_pass_through(runner: Runner) -> None:
@@ -79,6 +98,7 @@ def test_folder_with_slash(runner: Runner) -> None:
     assert result.code == 0, result.stderr
     assert set(runner.objects()) == {
         "here/workflow.log",
+        "here/report.html",
         "here/text/a.txt",
         "here/outputs.json",
     }
@@ -100,6 +120,7 @@ def test_command_failed(runner: Runner) -> None:
     objects = {key.split("/")[-1]: content for key, content in runner.objects().items()}
     assert set(objects) == {
         "workflow.log",
+        "report.html",
         "error.json",
         "CommandFailed_stderr.txt",
         "CommandFailed_stdout.txt",
@@ -451,7 +472,7 @@ def test_signal_during_upload(runner: Runner) -> None:
     killer.cancel()
     assert process.returncode == 128 + signal.SIGTERM, stderr
     assert "SIGTERM ended the command; nothing is deleted" in stderr
-    assert set(runner.objects()) == {f"r/{RUN}/workflow.log"}
+    assert set(runner.objects()) == {f"r/{RUN}/workflow.log", f"r/{RUN}/report.html"}
     assert runner.run_dir.exists()
     assert stderr.rstrip().endswith(END_OF_LOG)
 
