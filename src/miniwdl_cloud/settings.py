@@ -117,6 +117,17 @@ DELETE_AFTER = _aws(
     "delete the run directory after upload: success, failure or always",
     aliases=("s3_upload_delete_after",),
 )
+S3_REQUESTER_PAYS = _aws(
+    "s3_requester_pays",
+    "pay for requests to buckets whose owners leave that to whoever asks (requester pays)",
+    kind="bool",
+    default=False,
+)
+S3_KMS_KEY = _aws(
+    "s3_kms_key",
+    "id, ARN or alias of the AWS KMS key that uploads are encrypted with; by default the bucket's"
+    " own configuration decides",
+)
 JOB_TIMEOUT = _aws("job_timeout", "seconds an attempt may run", kind="int", default=86400)
 DESCRIBE_PERIOD = _aws(
     "describe_period", "seconds between looks at a running job", kind="float", default=1.0
@@ -400,6 +411,10 @@ def _parse_bool(text: str) -> bool:
 def is_false(text: str) -> bool:
     """Whether a text is one of the spellings of false."""
     return text.strip().lower() in ("false", "f", "no", "n", "0")
+
+
+S3_ENDPOINT = "AWS_ENDPOINT_URL_S3"
+"""boto3's variable for the URL of an S3-compatible store, which takes the place of S3."""
 
 
 def environment() -> Mapping[str, str]:

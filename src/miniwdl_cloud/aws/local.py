@@ -51,17 +51,12 @@ class LocalSession(AwsSession):
         self._clients = {}
         self._lock = threading.Lock()
 
-    def client(self, service: str, retrying: bool = True) -> Any:
-        """The client of a service, made at first use."""
-        with self._lock:
-            key = (service, retrying)
-            if key not in self._clients:
-                self._clients[key] = self._session.client(
-                    service,  # type: ignore[call-overload]
-                    endpoint_url=self._endpoint_url,
-                    config=self._config,
-                )
-            return self._clients[key]
+    def _make(self, service: str, config: botocore.config.Config) -> Any:
+        return self._session.client(
+            service,  # type: ignore[call-overload]
+            endpoint_url=self._endpoint_url,
+            config=config,
+        )
 
 
 def job_counts(session: AwsSession, queue: str) -> dict[str, int]:

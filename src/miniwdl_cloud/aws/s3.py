@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import boto3
-import botocore
-import botocore.config
 import s3transfer.exceptions
 from boto3.s3.transfer import TransferConfig, create_transfer_manager
 from s3transfer.subscribers import BaseSubscriber
@@ -24,9 +21,11 @@ from ..errors import (
     CredentialsExpired,
     MiniwdlCloudError,
     NotFound,
+    ServiceError,
     Unreachable,
     UsageError,
 )
+from ..settings import S3_KMS_KEY, S3_REQUESTER_PAYS, Settings
 from .error_mapping import map_errors
 from .s3_put import DirectPut
 from .session import AwsSession
@@ -120,16 +119,46 @@ class ObjectInfo:
     modified: float = 0.0
 
 
+@dataclass(frozen=True)
+class S3Options:
+    """What is the same for all our requests to S3.
+
+    Parameters
+    ----------
+    requester_pays
+        Whether we pay for requests to requester-pays buckets, which refuse them otherwise; other
+        buckets ignore it (S3 user guide, "Downloading objects from Requester Pays buckets").
+    kms_key
+        Id, ARN or alias of the KMS key for uploads; ``None`` leaves it to the bucket.
+    """
+
+    requester_pays: bool = False
+    kms_key: str | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> S3Options:
+        """Those of the settings."""
+        return cls(settings.get(S3_REQUESTER_PAYS), settings.get(S3_KMS_KEY))
+
+
 class S3:
     """S3 through one session. All methods may be called from any thread.
 
     Reading falls back to unsigned requests where there are no credentials or they may not read
-    the object, because it may be a public one. Every method raises the errors of
+    the object, because it may be a public one. A bucket may be in any Region: botocore follows
+    S3's answer to where it is, once a bucket. Every method raises the errors of
     `miniwdl_cloud.errors` that `aws.error_mapping` makes of botocore's.
     """
 
-    def __init__(self, session: AwsSession) -> None:
+    def __init__(self, session: AwsSession, options: S3Options | None = None) -> None:
+        options = options or S3Options()
         self._session = session
+        self._kms_key = options.kms_key
+        # Members of the requests. Nobody can be billed for an unsigned one.
+        self._payer = {"RequestPayer": "requester"} if options.requester_pays else {}
+        self._upload = dict(self._payer)
+        if options.kms_key:
+            self._upload |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": options.kms_key}
         self._client = session.client("s3")
         self._direct = DirectPut(self._client)
         self._unsigned: Any = None
@@ -148,8 +177,8 @@ class S3:
         S3 answers "not allowed" for a missing object to who may not list the bucket.
         """
 
-        def call(client: Any) -> ObjectInfo:
-            found = client.head_object(Bucket=uri.bucket, Key=uri.key)
+        def call(client: Any, more: dict[str, str]) -> ObjectInfo:
+            found = client.head_object(Bucket=uri.bucket, Key=uri.key, **more)
             return ObjectInfo(
                 uri,
                 int(found["ContentLength"]),
@@ -178,10 +207,11 @@ class S3:
     def list_objects(self, prefix: S3Uri) -> Iterator[ObjectInfo]:
         """All objects whose key begins with the prefix's key."""
 
-        more: dict[str, str] = {}
+        place: dict[str, str] = {}
 
-        def page(client: Any) -> dict[str, Any]:
-            return dict(client.list_objects_v2(Bucket=prefix.bucket, Prefix=prefix.key, **more))
+        def page(client: Any, more: dict[str, str]) -> dict[str, Any]:
+            found = client.list_objects_v2(Bucket=prefix.bucket, Prefix=prefix.key, **place, **more)
+            return dict(found)
 
         while True:
             answer = self._read(f"listing {prefix}", page)
@@ -194,18 +224,22 @@ class S3:
                 )
             if not answer.get("NextContinuationToken"):
                 return
-            more = {"ContinuationToken": answer["NextContinuationToken"]}
+            place = {"ContinuationToken": answer["NextContinuationToken"]}
 
     def get_bytes(self, uri: S3Uri) -> bytes:
         """The content of a small object."""
-        return self._read(
-            f"downloading {uri}",
-            lambda client: bytes(client.get_object(Bucket=uri.bucket, Key=uri.key)["Body"].read()),
-        )
+
+        def call(client: Any, more: dict[str, str]) -> bytes:
+            found = client.get_object(Bucket=uri.bucket, Key=uri.key, **more)
+            return bytes(found["Body"].read())
+
+        return self._read(f"downloading {uri}", call)
 
     def put_bytes(self, uri: S3Uri, data: bytes, content_type: str | None = None) -> None:
         """Write a small object."""
-        more = {"ContentType": content_type} if content_type else {}
+        more = dict(self._upload)
+        if content_type:
+            more["ContentType"] = content_type
         with map_errors(f"uploading {uri}"):
             self._client.put_object(Bucket=uri.bucket, Key=uri.key, Body=data, **more)
 
@@ -222,7 +256,9 @@ class S3:
         """
         content_type, encoding = mimetypes.guess_type(path.name)
         # x.vcf.gz is a gzip file, not a text that a browser should unpack in passing.
-        extra = {"ContentType": content_type} if content_type and not encoding else {}
+        extra = dict(self._upload)
+        if content_type and not encoding:
+            extra["ContentType"] = content_type
         with _errors(f"uploading {path} to {uri}"):
             size = path.stat().st_size
             if size < MULTIPART_BYTES:
@@ -256,10 +292,10 @@ class S3:
         path.parent.mkdir(parents=True, exist_ok=True)
 
         # s3transfer writes to a temporary name beside the file, and renames it last.
-        def call(client: Any) -> None:
+        def call(client: Any, more: dict[str, str]) -> None:
             with create_transfer_manager(client, self._transfer) as manager:
                 manager.download(
-                    uri.bucket, uri.key, str(path), None, _subscribers(on_bytes)
+                    uri.bucket, uri.key, str(path), dict(more), _subscribers(on_bytes)
                 ).result()
 
         self._read(f"downloading {uri}", call)
@@ -273,6 +309,8 @@ class S3:
             The bucket does not exist.
         AccessDenied
             The credentials do not allow it, or there are none.
+        ConfigurationError
+            The KMS key cannot be used.
         """
         note = b"miniwdl-run-s3upload wrote this object to find out whether it may.\n"
         try:
@@ -286,20 +324,31 @@ class S3:
         except AccessDenied as exn:
             if "httpStatus" not in exn.more_info:
                 raise
+            key = f" and kms:GenerateDataKey on the key {self._kms_key}" if self._kms_key else ""
             raise AccessDenied(
                 f"These credentials may not write to {folder.folder()}; allow them s3:PutObject on"
-                f" the bucket '{folder.bucket}', or name another upload folder.",
+                f" the bucket '{folder.bucket}'{key}, or name another upload folder.",
+                exn.more_info,
+            ) from exn
+        except ServiceError as exn:
+            # KMS.NotFoundException, KMS.DisabledException and others (S3 API, "Error responses").
+            if not str(exn.more_info.get("code", "")).startswith("KMS."):
+                raise
+            raise ConfigurationError(
+                f"Objects in {folder.folder()} cannot be encrypted with the KMS key"
+                f" {self._kms_key or 'of the bucket'} ({exn.more_info['code']}); correct"
+                f" {S3_KMS_KEY.env} or the bucket's configuration.",
                 exn.more_info,
             ) from exn
 
-    def _read(self, doing: str, call: Callable[[Any], T]) -> T:
+    def _read(self, doing: str, call: Callable[[Any, dict[str, str]], T]) -> T:
         try:
             with _errors(doing):
-                return call(self._client)
+                return call(self._client, self._payer)
         except (AccessDenied, CredentialsExpired) as denied:
             try:
                 with _errors(doing):
-                    return call(self._unsigned_client())
+                    return call(self._unsigned_client(), {})
             except MiniwdlCloudError:
                 # The object is not public, so that the first answer is the one that matters.
                 raise denied from None
@@ -307,12 +356,7 @@ class S3:
     def _unsigned_client(self) -> Any:
         with self._lock:
             if self._unsigned is None:
-                self._unsigned = boto3.Session(region_name=self._session.region).client(
-                    "s3",
-                    config=botocore.config.Config(
-                        signature_version=botocore.UNSIGNED, connect_timeout=10, read_timeout=60
-                    ),
-                )
+                self._unsigned = self._session.unsigned_client("s3")
             return self._unsigned
 
 

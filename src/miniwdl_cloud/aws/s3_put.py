@@ -99,7 +99,8 @@ class DirectPut:
         Parameters
         ----------
         extra
-            Of ``put_object``: ``ContentType`` or nothing.
+            Of ``put_object``: ``ContentType`` where it is known, and what is the same for all
+            objects.
 
         Raises
         ------
@@ -158,6 +159,8 @@ class DirectPut:
             or algorithm not in (None, "CRC32")
         ):
             return
+        # What botocore's signer takes: the bucket's Region, where that is not the client's.
+        signing = request.context.get("signing") or {}
         self._learning.found = _Pattern(
             connections=connections,
             base=url[: -len(tail)],
@@ -166,8 +169,8 @@ class DirectPut:
                 for name, value in headers.items()
                 if name not in _OWN_HEADERS and not name.startswith("x-amz-checksum-")
             },
-            signing_name=signing_name,
-            region=region_name,
+            signing_name=signing.get("signing_name") or signing_name,
+            region=signing.get("region") or region_name,
             signer=request_signer,
             checksum=algorithm is not None,
         )

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import boto3
+import botocore
 import botocore.config
 import botocore.session
 
@@ -83,12 +84,22 @@ class AwsSession:
                 if not retrying:
                     once = botocore.config.Config(retries={"total_max_attempts": 1})
                     config = config.merge(once)
-                self._clients[key] = self._session.client(
-                    service,  # type: ignore[call-overload]
-                    region_name=self.region,
-                    config=config,
-                )
+                self._clients[key] = self._make(service, config)
             return self._clients[key]
+
+    def unsigned_client(self, service: str) -> Any:
+        """A new client of a service that sends its requests without credentials, and never asks
+        for any."""
+        unsigned = botocore.config.Config(signature_version=botocore.UNSIGNED)
+        with self._lock:
+            return self._make(service, self._config.merge(unsigned))
+
+    def _make(self, service: str, config: botocore.config.Config) -> Any:
+        return self._session.client(
+            service,  # type: ignore[call-overload]
+            region_name=self.region,
+            config=config,
+        )
 
 
 def _region_from_instance_metadata() -> str | None:

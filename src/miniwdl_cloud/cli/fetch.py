@@ -28,6 +28,11 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("dest", metavar="DIR", help="existing directory that it is put into")
     parser.add_argument("--directory", action="store_true", help="all objects below the URI")
     parser.add_argument("--region", help="AWS Region")
+    parser.add_argument(
+        "--requester-pays",
+        action="store_true",
+        help="pay for requests to buckets whose owners leave that to whoever asks",
+    )
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
@@ -46,13 +51,14 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     if not into.is_dir():
         raise UsageError(f"{into} is not a directory; make it first.")
 
-    from ..aws.s3 import S3
+    from ..aws.s3 import S3, S3Options
     from ..aws.session import AwsSession
     from ..transfer.fetch import look
     from ..transfer.http import Http
     from ..transfer.progress import shown
 
-    s3 = functools.cache(lambda: S3(AwsSession(args.region)))
+    options = S3Options(requester_pays=args.requester_pays)
+    s3 = functools.cache(lambda: S3(AwsSession(args.region), options))
     wait = _wait if args.uri.startswith("s3://") else _do_not_wait
     found = wait(lambda: look(args.uri, args.directory, s3, Http))
     with shown(f"fetching {found.name}", 1, found.size or 0) as progress:

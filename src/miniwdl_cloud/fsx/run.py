@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .. import settings as s
 from ..aws.fsx import Fsx
-from ..aws.s3 import S3
+from ..aws.s3 import S3, S3Options
 from ..aws.session import AwsSession
 from ..errors import ConfigurationError
 from ..settings import Settings
@@ -73,7 +73,7 @@ def send(
     def fsx() -> Fsx:
         return Fsx(session)
 
-    s3 = S3(session)
+    s3 = S3(session, S3Options.of(settings))
     place = find_place(mount, settings, fsx, mounts)
     patience = Patience(settings.get(s.FSX_WAIT), sleep)
     methods = choose_methods(settings, place, fsx, s3, patience, say)

@@ -100,14 +100,14 @@ def run(options: Options, environ: Mapping[str, str], miniwdl: Sequence[str] | N
 
         s3: S3 | None = None
         if asked:
-            from ..aws.s3 import S3, parse_s3_uri
+            from ..aws.s3 import S3, S3Options, parse_s3_uri
 
             location = parse_s3_uri(asked)
-            s3 = S3(session())
+            s3 = S3(session(), S3Options.of(found))
             made_s3 = s3
             relay.patiently(lambda: made_s3.probe_writable(location))
         arguments = relay.patiently(
-            lambda: fetch_arguments(options.arguments, environ, Path(temporary), session)
+            lambda: fetch_arguments(options.arguments, environ, Path(temporary), session, found)
         )
         if "--error-json" not in arguments:
             arguments.append("--error-json")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import NotFound
+from ..settings import Settings
 from ..submit.shipping import WDL_SENTINEL, unpack_shipped_wdl
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def fetch_arguments(
     environ: Mapping[str, str],
     directory: Path,
     session: Callable[[], AwsSession],
+    settings: Settings,
 ) -> list[str]:
     """Put local paths in place of shipped WDL source code, and of ``s3://`` locations of the WDL
     (a document without imports of its own neighbours, or a zip) and of the inputs JSON.
@@ -57,6 +59,8 @@ def fetch_arguments(
         Where the files go.
     session
         Makes the AWS session; called only if something is to be fetched.
+    settings
+        How S3 is to be asked.
 
     Raises
     ------
@@ -68,10 +72,10 @@ def fetch_arguments(
 
     def fetch(uri_text: str, number: int) -> str:
         nonlocal s3
-        from ..aws.s3 import S3, parse_s3_uri
+        from ..aws.s3 import S3, S3Options, parse_s3_uri
 
         uri = parse_s3_uri(uri_text)
-        s3 = s3 or S3(session())
+        s3 = s3 or S3(session(), S3Options.of(settings))
         path = directory / str(number) / (uri.name or "source")
         try:
             s3.download_file(uri, path)
@@ -84,10 +88,10 @@ def fetch_arguments(
         long_input, separator, location = argument.partition("=")
         if argument == WDL_SENTINEL:
             from ..aws.batch import BatchClient
-            from ..aws.s3 import S3
+            from ..aws.s3 import S3, S3Options
 
-            made = session()
-            path = unpack_shipped_wdl(environ, BatchClient(made), S3(made), directory)
+            made, options = session(), S3Options.of(settings)
+            path = unpack_shipped_wdl(environ, BatchClient(made), S3(made, options), directory)
             fetched.append(str(path))
         # The value of `name= s3://…`, which miniwdl allows, is an input.
         elif argument.startswith("s3://") and not before.endswith("="):

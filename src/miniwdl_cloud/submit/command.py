@@ -64,11 +64,11 @@ def submit(options: Options) -> int:
         0 once submitted; the exit code of `miniwdl run` if waited for.
     """
     from ..aws.batch import BatchClient
-    from ..aws.s3 import S3
+    from ..aws.s3 import S3, S3Options
     from ..aws.session import AwsSession
 
     session = AwsSession(_region(options), options.settings.get(s.BOTO3_RETRIES))
-    batch, s3 = BatchClient(session), S3(session)
+    batch, s3 = BatchClient(session), S3(session, S3Options.of(options.settings))
     deployment = resolve(options, session, batch, s3)
     plan = make_plan(options, deployment)
     name = plan.request.definition["jobDefinitionName"]

@@ -133,6 +133,8 @@ def environment(
             foreign = name == s.CONTAINER_BACKEND.env and not environ[name].startswith("aws_")
             if name.startswith("MINIWDL__") and name not in LAUNCH_VARIABLES and not foreign:
                 variables[name] = environ[name]
+        if environ.get(s.S3_ENDPOINT):
+            variables[s.S3_ENDPOINT] = environ[s.S3_ENDPOINT]
     return variables
 
 

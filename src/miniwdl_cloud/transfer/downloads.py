@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import WDL
 
 from .. import settings
-from ..aws.s3 import S3
+from ..aws.s3 import S3, S3Options
 from ..aws.session import AwsSession
 from ..errors import Unreachable
 from ..miniwdl_compat import log_message as _
@@ -42,12 +42,14 @@ task fetch {
     input {
         env String uri
         env String options
+        env String s3_endpoint
         String name
         String kind
         String docker
     }
     command <<<
         set -euo pipefail
+        if [ -n "$s3_endpoint" ]; then export AWS_ENDPOINT_URL_S3="$s3_endpoint"; fi
         mkdir __out
         miniwdl-cloud fetch $options "$uri" __out
     >>>
@@ -103,8 +105,9 @@ def _download(
     if not str(found.get(settings.CONTAINER_BACKEND)).startswith("aws_"):
         yield from of_miniwdl(cfg, logger, uri, **kwargs)
         return
-    region = found.get(settings.REGION)
-    shared = _shared(region, json.dumps(found.get(settings.BOTO3_RETRIES), sort_keys=True))
+    region, s3_options = found.get(settings.REGION), S3Options.of(found)
+    retries = json.dumps(found.get(settings.BOTO3_RETRIES), sort_keys=True)
+    shared = _shared(region, retries, s3_options)
     with termination_flag(logger) as terminating:
         # A look at a page of a server is a download in small.
         with shared.slots:
@@ -121,11 +124,14 @@ def _download(
         else:
             options = ["--directory"] if directory else []
             options += ["--region", region] if region else []
+            options += ["--requester-pays"] if s3_options.requester_pays else []
             recv = yield {
                 "task_wdl": _TASK,
                 "inputs": {
                     "uri": uri,
                     "options": " ".join(options),
+                    # A task job does not have this process's environment.
+                    "s3_endpoint": settings.environment().get(settings.S3_ENDPOINT, ""),
                     "name": source.name,
                     "kind": "directory" if directory else "file",
                     "docker": image,
@@ -167,8 +173,8 @@ def _patiently(
 
 
 class _Shared:
-    def __init__(self, region: str | None, retries: str) -> None:
-        self._region, self._retries = region, retries
+    def __init__(self, region: str | None, retries: str, options: S3Options) -> None:
+        self._region, self._retries, self._options = region, retries, options
         self._lock = threading.Lock()
         self._s3: S3 | None = None
         self.slots = threading.BoundedSemaphore(IN_PROCESS_AT_ONCE)
@@ -176,11 +182,12 @@ class _Shared:
     def s3(self) -> S3:
         with self._lock:
             if self._s3 is None:
-                self._s3 = S3(AwsSession(self._region, json.loads(self._retries)))
+                session = AwsSession(self._region, json.loads(self._retries))
+                self._s3 = S3(session, self._options)
             return self._s3
 
 
 @functools.cache
-def _shared(region: str | None, retries: str) -> _Shared:
+def _shared(region: str | None, retries: str, options: S3Options) -> _Shared:
     """What the downloads of one process share, keyed by the settings that it is made of."""
-    return _Shared(region, retries)
+    return _Shared(region, retries, options)
