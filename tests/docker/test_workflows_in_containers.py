@@ -180,3 +180,27 @@ def test_terminating_the_workflow_job(
     until(lambda: batch.describe_jobs(jobs=[task])["jobs"][0]["status"] == "FAILED")
     assert batch.describe_jobs(jobs=[task])["jobs"][0]["isTerminated"]
     until(lambda: not engine.containers.list(all=True, filters=ours))
+
+
+def test_a_task_on_fargate(aws: Aws, run: Callable[..., tuple[int, dict[str, Any]]]) -> None:
+    """With the engine aws_fargate a task is an ECS task: of its own image, over the access point,
+    with the memory of its size."""
+    code, outputs = run(
+        """
+        df --output=target . | tail -n 1
+        echo "$AWS_EXECUTION_ENV"
+        cd /sys/fs/cgroup
+        cat memory.max 2>/dev/null || cat memory/memory.limit_in_bytes
+        """,
+        memory="3 GiB",
+        variables={"MINIWDL__SCHEDULER__CONTAINER_BACKEND": "aws_fargate"},
+    )
+    assert code == 0
+    mount, environment, limit = outputs["look.lines"]
+    assert (mount, environment) == ("/mnt/efs", "AWS_ECS_FARGATE")
+    assert int(limit) == 3 * 2**30
+    ecs = aws.client("ecs")
+    (cluster,) = ecs.list_clusters()["clusterArns"]
+    stopped = ecs.list_tasks(cluster=cluster, desiredStatus="STOPPED")["taskArns"]
+    tasks = ecs.describe_tasks(cluster=cluster, tasks=stopped)["tasks"]
+    assert [task["containers"][0]["exitCode"] for task in tasks] == [0]

@@ -332,6 +332,43 @@ def test_tasks_of_a_killed_run_are_reaped(deployment: FargateDeployment) -> None
     assert all(task["taskArn"] in reap.stdout for task in tasks)
 
 
+def test_tasks_of_a_killed_run_are_taken_over(deployment: FargateDeployment) -> None:
+    """A rerun with `[aws] adopt` watches the tasks of a run that was killed, and starts none."""
+    source = """
+        version 1.1
+        workflow w {
+          input { String gate }
+          scatter (i in range(3)) { call waiter { input: i = i, gate = gate } }
+          output { Array[Int] out = waiter.out }
+        }
+        task waiter {
+          input { Int i  String gate }
+          command <<< until [ -e ~{gate} ]; do sleep 0.1; done; echo ~{i} >>>
+          output { Int out = read_int(stdout()) }
+        }
+        """
+    env = {
+        "MINIWDL__CALL_CACHE__PUT": "true",
+        "MINIWDL__CALL_CACHE__GET": "true",
+        "MINIWDL__CALL_CACHE__DIR": str(deployment.root / "cache"),
+        "MINIWDL__AWS__ADOPT": "true",
+    }
+    gate = deployment.root / "gate"
+    process = deployment.start(source, f"gate={gate}", env=env)
+    wait_until(
+        lambda: sum(task["lastStatus"] == "RUNNING" for task in deployment.tasks()) == 3,
+        "three tasks to run",
+    )
+    process.kill()
+    process.communicate()
+    again = deployment.start(source, f"gate={gate}", env=env)
+    gate.touch()
+    run = deployment.finish(again)
+    assert run.outputs["w.out"] == [0, 1, 2]
+    assert len(deployment.tasks()) == 3
+    assert {task["stopCode"] for task in deployment.tasks()} == {"EssentialContainerExited"}
+
+
 def test_found_by_the_workflow_queue(deployment: FargateDeployment, cloud: LocalCloud) -> None:
     """Cluster, roles, log group, network and access point are found by the workflow job queue: its
     tags and its compute environment."""
