@@ -6,11 +6,16 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from miniwdl_cloud.emulator.state import ServerState, read_state
 
 SOURCE = Path(__file__).parents[2] / "deploy/terraform"
 REGISTRY = "registry.terraform.io"
@@ -42,6 +47,33 @@ provider "aws" {
 class RequestRepeated(Exception):
     """The SDK in the provider repeats a request when a connection is lost, and Batch's requests
     have no tokens: the second one finds what the first one made. On AWS it would be the same."""
+
+
+@contextmanager
+def embedded_aws(root: Path) -> Iterator[ServerState]:
+    """An embedded AWS in a process of its own, so that nothing else in this one keeps it waiting.
+
+    Parameters
+    ----------
+    root
+        Directory for what it keeps.
+    """
+    options = ["--state", str(root / "state"), "--filesystem", str(root / "filesystem")]
+    with (root / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "miniwdl_cloud.emulator", *options], stdout=log, stderr=log
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while (running := read_state(root / "state")) is None:
+            assert process.poll() is None and time.monotonic() < deadline, (
+                root / "log"
+            ).read_text()
+            time.sleep(0.1)
+        yield running
+    finally:
+        process.terminate()
+        process.wait(60)
 
 
 class Terraform:

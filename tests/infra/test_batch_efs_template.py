@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from terraform_tier import RequestRepeated, Terraform
+from terraform_tier import RequestRepeated, Terraform, embedded_aws
 
 from miniwdl_cloud.aws.local import LocalSession
 from miniwdl_cloud.emulator.server import LocalCloud
+from miniwdl_cloud.emulator.state import ServerState
 from miniwdl_cloud.infra.deploy import deploy_stack, template_text
 
 pytestmark = pytest.mark.timeout(900)
@@ -36,7 +37,9 @@ class Deployed:
         By the names of the template's outputs.
     """
 
-    def __init__(self, cloud: LocalCloud, name: str, outputs: Mapping[str, str]) -> None:
+    def __init__(
+        self, cloud: LocalCloud | ServerState, name: str, outputs: Mapping[str, str]
+    ) -> None:
         self.cloud = cloud
         self.name = name
         self.session = LocalSession(cloud.endpoint_url, cloud.region)
@@ -67,20 +70,23 @@ def deployed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployed]:
     """The same deployment, made by the template and by the Terraform modules."""
-    for attempt in range(3):
-        root = tmp_path_factory.mktemp("template")
-        terraform = Terraform(root, "batch-efs") if request.param == "terraform" else None
+    root = tmp_path_factory.mktemp("template")
+    if request.param == "cloudformation":
         with LocalCloud(root / "state", root / "filesystem") as cloud:
-            iam = LocalSession(cloud.endpoint_url, cloud.region).client("iam")
             # All embedded AWSs of a process share moto's IAM, and the role is the account's.
+            iam = LocalSession(cloud.endpoint_url, cloud.region).client("iam")
             with contextlib.suppress(iam.exceptions.NoSuchEntityException):
                 iam.delete_role(RoleName="AWSServiceRoleForEC2Spot")
+            yield _cloudformation(cloud)
+        return
+    for attempt in range(4):
+        root = tmp_path_factory.mktemp("terraform")
+        terraform = Terraform(root, "batch-efs")
+        with embedded_aws(root) as cloud:
             try:
-                # moto's state is the process's: each attempt has a name of its own.
-                name = f"other{attempt}"
-                made = _terraform(terraform, cloud, name) if terraform else _cloudformation(cloud)
+                made = _terraform(terraform, cloud)
             except RequestRepeated:
-                if attempt == 2:
+                if attempt == 3:
                     raise
                 continue
             yield made
@@ -103,11 +109,11 @@ def _cloudformation(cloud: LocalCloud) -> Deployed:
     return Deployed(cloud, "one", outputs)
 
 
-def _terraform(terraform: Terraform, cloud: LocalCloud, name: str) -> Deployed:
+def _terraform(terraform: Terraform, cloud: ServerState) -> Deployed:
     found = terraform.apply(
         cloud.endpoint_url,
         {
-            "name": name,
+            "name": "other",
             "mount_point": "/mnt/work",
             "s3upload_buckets": ["uploads"],
             "s3_input_buckets": ["first", "second"],
@@ -117,7 +123,7 @@ def _terraform(terraform: Terraform, cloud: LocalCloud, name: str) -> Deployed:
     )
     return Deployed(
         cloud,
-        name,
+        "other",
         {
             "".join(word.capitalize() for word in key.split("_")): ",".join(value)
             if isinstance(value, list)
