@@ -182,25 +182,32 @@ def test_terminating_the_workflow_job(
     until(lambda: not engine.containers.list(all=True, filters=ours))
 
 
-def test_a_task_on_fargate(aws: Aws, run: Callable[..., tuple[int, dict[str, Any]]]) -> None:
-    """With the engine aws_fargate a task is an ECS task: of its own image, over the access point,
-    with the memory of its size."""
+@pytest.mark.parametrize("isolation", ["shared", "strict"])
+def test_a_task_on_fargate(
+    aws: Aws, run: Callable[..., tuple[int, dict[str, Any]]], isolation: str
+) -> None:
+    """With the engine aws_fargate a task is an ECS task: of its own image, over the access point or
+    with its own directories alone, with the memory of its size."""
     code, outputs = run(
         """
-        df --output=target . | tail -n 1
+        awk '{ print $5 }' /proc/self/mountinfo | grep -c ^/mnt/efs
         echo "$AWS_EXECUTION_ENV"
         cd /sys/fs/cgroup
         cat memory.max 2>/dev/null || cat memory/memory.limit_in_bytes
         """,
         memory="3 GiB",
-        variables={"MINIWDL__SCHEDULER__CONTAINER_BACKEND": "aws_fargate"},
+        variables={
+            "MINIWDL__SCHEDULER__CONTAINER_BACKEND": "aws_fargate",
+            "MINIWDL__AWS__ISOLATION": isolation,
+        },
     )
     assert code == 0
-    mount, environment, limit = outputs["look.lines"]
-    assert (mount, environment) == ("/mnt/efs", "AWS_ECS_FARGATE")
+    mounts, environment, limit = outputs["look.lines"]
+    assert environment == "AWS_ECS_FARGATE"
+    assert (int(mounts) == 1) == (isolation == "shared")
     assert int(limit) == 3 * 2**30
     ecs = aws.client("ecs")
     (cluster,) = ecs.list_clusters()["clusterArns"]
     stopped = ecs.list_tasks(cluster=cluster, desiredStatus="STOPPED")["taskArns"]
     tasks = ecs.describe_tasks(cluster=cluster, tasks=stopped)["tasks"]
-    assert [task["containers"][0]["exitCode"] for task in tasks] == [0]
+    assert {task["containers"][0]["exitCode"] for task in tasks} == {0}
