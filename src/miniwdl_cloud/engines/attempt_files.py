@@ -26,8 +26,8 @@ class Tampered(MiniwdlCloudError):
 
 
 def check_directory_output(container_path: str, path: str) -> None:
-    """Refuse a Directory output with a link that leads out of it. miniwdl does so for links to
-    files; one to a directory leads as far.
+    """Refuse an isolated task's Directory output with a link that leads out of it. miniwdl does so
+    for links to files; one to a directory leads as far.
 
     Parameters
     ----------

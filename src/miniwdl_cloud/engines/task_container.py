@@ -404,7 +404,8 @@ class SharedTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
                 self.host_dir, container_path, self.input_path_map
             )
         path: str | None = super().host_path(container_path, inputs_only)
-        if path and path.endswith("/") and path.startswith(self.host_work_dir()):
+        isolated = self.runtime_values.get("isolation") == STRICT
+        if isolated and path and path.endswith("/") and path.startswith(self.host_work_dir()):
             check_directory_output(container_path, path)
         return path
 
