@@ -99,19 +99,16 @@ def _download(
     of_miniwdl: Downloader,
     kwargs: dict[str, Any],
 ) -> Steps:
-    found = Settings(
-        lambda section, key: cfg.get(section, key) if cfg.has_option(section, key) else None
-    )
+    found = _settings(cfg)
     if not str(found.get(settings.CONTAINER_BACKEND)).startswith("aws_"):
         yield from of_miniwdl(cfg, logger, uri, **kwargs)
         return
     region, s3_options = found.get(settings.REGION), S3Options.of(found)
-    retries = json.dumps(found.get(settings.BOTO3_RETRIES), sort_keys=True)
-    shared = _shared(region, retries, s3_options)
+    shared = _shared_of(found)
     with termination_flag(logger) as terminating:
         # A look at a page of a server is a download in small.
         with shared.slots:
-            source = _patiently(uri, logger, terminating)(
+            source = patiently_for(uri, logger, terminating)(
                 lambda: look(uri, directory, shared.s3, Http)
             )
         limit = found.get(settings.DOWNLOAD_IN_PROCESS_MAX) * _MB
@@ -156,10 +153,10 @@ def _fetch_here(
             raise Unreachable(f"The download of {uri} ends because the run does.")
 
     logger.info(_("downloading in this process", uri=uri, bytes=source.size, dir=str(into)))
-    return _patiently(uri, logger, terminating)(lambda: source.fetch(into, on_bytes))
+    return patiently_for(uri, logger, terminating)(lambda: source.fetch(into, on_bytes))
 
 
-def _patiently(
+def patiently_for(
     uri: str, logger: logging.Logger, terminating: Callable[[], bool]
 ) -> Callable[[Callable[[], _T]], _T]:
     """Runs a step, again if AWS does not answer; other servers are waited for by `Http` alone."""
@@ -169,6 +166,17 @@ def _patiently(
         step,
         terminating,
         lambda exn: logger.warning(_("waiting for AWS to answer", message=exn.message)),
+    )
+
+
+def shared_s3(cfg: WDL.runtime.config.Loader) -> S3:
+    """The S3 of this process's downloads."""
+    return _shared_of(_settings(cfg)).s3()
+
+
+def _settings(cfg: WDL.runtime.config.Loader) -> Settings:
+    return Settings(
+        lambda section, key: cfg.get(section, key) if cfg.has_option(section, key) else None
     )
 
 
@@ -185,6 +193,11 @@ class _Shared:
                 session = AwsSession(self._region, json.loads(self._retries))
                 self._s3 = S3(session, self._options)
             return self._s3
+
+
+def _shared_of(found: Settings) -> _Shared:
+    retries = json.dumps(found.get(settings.BOTO3_RETRIES), sort_keys=True)
+    return _shared(found.get(settings.REGION), retries, S3Options.of(found))
 
 
 @functools.cache

@@ -1,0 +1,161 @@
+"""A cache of miniwdl's that notices when an ``s3://`` input was overwritten under its name.
+
+miniwdl knows an input from a URI by the URI alone, so that its caches give what they have for it
+whatever the object has become. `EtagCache` looks at each ``s3://`` input once a run, and what it
+finds (the entity tag; of a Directory those of all objects below the prefix) becomes part of the
+call cache's key and of the path in the download cache. It is miniwdl's plugin ``s3_etag`` of the
+group ``miniwdl.plugin.cache_backend``, chosen by ``[call_cache] backend``.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import logging
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+from WDL import Value
+from WDL.runtime.cache import CallCache, CallCacheAddPaths
+
+from ..aws.s3 import S3, parse_s3_uri
+from ..errors import ConfigurationError, NotFound
+from ..miniwdl_compat import log_message as _
+from ..miniwdl_compat import termination_flag
+from .downloads import patiently_for, shared_s3
+
+_Key = tuple[str, bool]
+
+
+class EtagCache(CallCache):  # type: ignore[misc]
+    """miniwdl's own cache, with entity tags of S3 objects in its keys and paths.
+
+    Its methods raise `MiniwdlCloudError` where an object cannot be looked at, which fails the run.
+    """
+
+    def __init__(self, cfg: Any, logger: logging.Logger) -> None:
+        super().__init__(cfg, logger)
+        self._versions: dict[_Key, str] = {}
+        self._checked: set[_Key] = set()
+        self._amended: dict[str, str] = {}
+        self._versions_lock = threading.Lock()
+
+    def get(self, key: str, inputs: Any, output_types: Any) -> Any:
+        """Outputs of a call in the cache, if its S3 inputs are still what they were."""
+        return super().get(self._amend(key, inputs), inputs, output_types)
+
+    def put(self, key: str, outputs: Any, *args: Any, inputs: Any, **kwargs: Any) -> None:
+        """Store the outputs of a call."""
+        super().put(self._amend(key, inputs), outputs, *args, inputs=inputs, **kwargs)
+
+    def get_add_paths(self, key: str) -> CallCacheAddPaths:
+        """What miniwdl knows besides of a call that was got or put."""
+        with self._versions_lock:
+            amended = self._amended.get(key, key)
+        return super().get_add_paths(amended)
+
+    def download_path(self, uri: str, directory: bool = False) -> str | None:
+        """Where in the download cache this version of a file or directory belongs; ``None`` if
+        it is not to be cached."""
+        found = super().download_path(uri, directory)
+        if found is None or not uri.startswith("s3://"):
+            return None if found is None else str(found)
+        path = Path(found)
+        version = re.sub(r"[^A-Za-z0-9-]", "_", self._version(uri, directory))
+        # miniwdl's tools expect the depth to be the same for all entries.
+        return str(path.parent.with_name(f"{path.parent.name}@{version}") / path.name)
+
+    def put_download(self, uri: str, filename: str, directory: bool = False, **kwargs: Any) -> str:
+        """Take what was downloaded into the cache, if it can only be what was looked at.
+
+        Raises
+        ------
+        ConfigurationError
+            The object was overwritten in the meantime.
+        """
+        self._check(uri, directory)
+        return str(super().put_download(uri, filename, directory, **kwargs))
+
+    def memo_download(self, uri: str, filename: str, directory: bool = False) -> None:
+        """Remember what was downloaded for the rest of the run; raises as `put_download`, which
+        miniwdl does not call where its caches may not be used."""
+        self._check(uri, directory)
+        super().memo_download(uri, filename, directory)
+
+    def _check(self, uri: str, directory: bool) -> None:
+        key = _key(uri, directory)
+        with self._versions_lock:
+            before = self._versions.get(key)
+            if before is None or key in self._checked:
+                return
+        if self._look(uri, directory) != before:
+            raise ConfigurationError(
+                f"{uri} was overwritten while the run used it; run the workflow again.",
+                {"uri": uri},
+            )
+        with self._versions_lock:
+            self._checked.add(key)
+
+    def _amend(self, key: str, inputs: Any) -> str:
+        if not any(self._cfg["call_cache"].get_bool(use) for use in ("get", "put")):
+            return key
+        found: set[_Key] = set()
+
+        def visit(value: Value.File | Value.Directory) -> str:
+            if value.value.startswith("s3://"):
+                found.add(_key(value.value, isinstance(value, Value.Directory)))
+            return str(value.value)
+
+        Value.rewrite_env_paths(inputs, visit)
+        if not found:
+            return key
+        versions = [[*item, self._version(*item)] for item in sorted(found)]
+        digest = hashlib.sha256(json.dumps(versions).encode()).digest()
+        amended = f"{key}-{base64.b32encode(digest[:20]).decode().lower()}"
+        with self._versions_lock:
+            self._amended[key] = amended
+        return amended
+
+    def _version(self, uri: str, directory: bool) -> str:
+        """What identifies the content now; the same for the whole run."""
+        key = _key(uri, directory)
+        with self._versions_lock:
+            known = self._versions.get(key)
+        if known is not None:
+            return known
+        found = self._look(uri, directory)
+        with self._versions_lock:
+            known = self._versions.setdefault(key, found)
+        self._logger.info(_("S3 input", uri=uri, etag=known))
+        return known
+
+    def _look(self, uri: str, directory: bool) -> str:
+        s3 = shared_s3(self._cfg)
+        with termination_flag(self._logger) as terminating:
+            step = patiently_for(uri, self._logger, terminating)
+            return step(lambda: _directory_tag(s3, uri) if directory else _file_tag(s3, uri))
+
+
+def _key(uri: str, directory: bool) -> _Key:
+    return (uri.rstrip("/") if directory else uri, directory)
+
+
+def _file_tag(s3: S3, uri: str) -> str:
+    found = s3.head(parse_s3_uri(uri))
+    if found is None:
+        raise NotFound(f"There is no object {uri}; correct its name.")
+    return found.etag
+
+
+def _directory_tag(s3: S3, uri: str) -> str:
+    folder = parse_s3_uri(uri).folder()
+    digest, empty = hashlib.sha256(), True
+    for info in sorted(s3.list_objects(folder), key=lambda info: info.uri.key):
+        digest.update(json.dumps([info.uri.key, info.etag]).encode() + b"\n")
+        empty = False
+    if empty:
+        raise NotFound(f"There are no objects below {folder}; correct its name.")
+    return digest.hexdigest()[:32]
