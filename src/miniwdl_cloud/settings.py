@@ -95,7 +95,7 @@ FS = _aws(
 FSAP = _aws("fsap", "EFS access point id", tag="DefaultFsap")
 EFS_IAM = _aws(
     "efs_iam",
-    "mount EFS in task jobs with the permissions of their role, `task_role`",
+    "mount EFS with the permissions of a job's role: `workflow_role` and `task_role`",
     kind="bool",
     default=False,
 )
@@ -359,7 +359,11 @@ class Settings:
 
     def with_tags(self, tags: Mapping[str, str]) -> Settings:
         """The same, with the tags of the workflow job queue as the lowest source."""
-        return Settings(*self._sources, tag_source(tags))
+        return self.with_source(tag_source(tags))
+
+    def with_source(self, source: Source) -> Settings:
+        """The same, with one more source below all others."""
+        return Settings(*self._sources, source)
 
 
 def parse(setting: Setting, text: str) -> Any:

@@ -38,6 +38,12 @@ class BatchClient:
         with map_errors(f"looking up the job queue {', '.join(names)}"):
             return list(self._client.describe_job_queues(jobQueues=list(names))["jobQueues"])
 
+    def all_queues(self) -> list[dict[str, Any]]:
+        """All job queues of the account and Region."""
+        with map_errors("looking at the job queues"):
+            pages = self._client.get_paginator("describe_job_queues").paginate()
+            return [queue for page in pages for queue in page["jobQueues"]]
+
     def describe_compute_environments(self, names: Sequence[str]) -> list[dict[str, Any]]:
         """Compute environments by name or ARN; those that do not exist are left out."""
         with map_errors("looking up compute environments"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import NotFound
 from .error_mapping import map_errors
@@ -47,16 +49,15 @@ class Efs:
                 found = self._client.describe_access_points(AccessPointId=access_point_id)
         except NotFound:
             return None
-        for item in found["AccessPoints"]:
-            user = item.get("PosixUser")
-            return AccessPoint(
-                item["AccessPointId"],
-                item["FileSystemId"],
-                item["LifeCycleState"],
-                item.get("RootDirectory", {}).get("Path") or "/",
-                f"{user['Uid']}:{user['Gid']}" if user else None,
+        return next((_access_point(item) for item in found["AccessPoints"]), None)
+
+    def access_points(self, file_system_id: str) -> list[AccessPoint]:
+        """All access points of a file system."""
+        with map_errors(f"looking up the access points of the EFS file system {file_system_id}"):
+            pages = self._client.get_paginator("describe_access_points").paginate(
+                FileSystemId=file_system_id
             )
-        return None
+            return [_access_point(item) for page in pages for item in page["AccessPoints"]]
 
     def file_system_exists(self, file_system_id: str) -> bool:
         """Whether this is the id of an EFS file system."""
@@ -74,3 +75,14 @@ class Efs:
                 self._client.delete_file_system(FileSystemId=file_system_id)
         except NotFound:
             pass
+
+
+def _access_point(item: Mapping[str, Any]) -> AccessPoint:
+    user = item.get("PosixUser")
+    return AccessPoint(
+        item["AccessPointId"],
+        item["FileSystemId"],
+        item["LifeCycleState"],
+        item.get("RootDirectory", {}).get("Path") or "/",
+        f"{user['Uid']}:{user['Gid']}" if user else None,
+    )

@@ -75,6 +75,7 @@ NOT_FOUND_CODES = frozenset(
         "NoSuchKey",
         "404",
         "NotFound",
+        "ResourceNotFound",
         "ResourceNotFoundException",
         "FileSystemNotFound",
         "AccessPointNotFound",

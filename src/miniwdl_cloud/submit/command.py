@@ -15,7 +15,7 @@ from .. import settings as s
 from ..errors import ServiceError, TooLarge, Unreachable
 from ..settings import environment
 from . import request as requests
-from . import shipping, source, staging
+from . import shipping, source, staging, studio
 from .deployment import Deployment, resolve
 from .follow import Follower
 from .options import Options
@@ -69,6 +69,11 @@ def submit(options: Options) -> int:
 
     session = AwsSession(_region(options), options.settings.get(s.BOTO3_RETRIES))
     batch, s3 = BatchClient(session), S3(session, S3Options.of(options.settings))
+    talkative = options.follow or options.self_test or _is_verbose(options)
+    say = _say if talkative or sys.stderr.isatty() else _say_nothing
+    options, detected = studio.detect(options, session, batch)
+    if detected:
+        say(detected)
     deployment = resolve(options, session, batch, s3)
     plan = make_plan(options, deployment)
     name = plan.request.definition["jobDefinitionName"]
@@ -76,8 +81,6 @@ def submit(options: Options) -> int:
     if options.dry_run:
         print(json.dumps(_as_json(plan, registered), indent=2))
         return 0
-    talkative = options.follow or options.self_test or _is_verbose(options)
-    say = _say if talkative or sys.stderr.isatty() else _say_nothing
     staging.send(s3, plan.uploads, _say)
     for uri, data in plan.objects.items():
         if not staging.is_there(s3, uri, len(data)):
