@@ -34,12 +34,15 @@ class FileSystem:
         EFS file system and access point; ``None`` for a filesystem that the host mounts.
     fsx_id
         FSx for Lustre file system that the host mounts, if it is known to be one.
+    efs_iam
+        Whether EFS is mounted with the permissions of the workflow job's role.
     """
 
     mount: str
     efs_id: str | None = None
     access_point_id: str | None = None
     fsx_id: str | None = None
+    efs_iam: bool = False
 
     @property
     def engine(self) -> str:
@@ -81,6 +84,7 @@ def find(
             f"'{fs_id}' (--fsid, {s.FS.env}, tag {s.FS.tag}) is not the id of a file system; it"
             " begins with fs-."
         )
+    iam = settings.get(s.EFS_IAM)
     if access_point_id:
         found = _access_point_file_system(access_point_id, fs_id, session)
         if fs_id and found != fs_id:
@@ -88,7 +92,7 @@ def find(
                 f"The access point {access_point_id} belongs to the file system {found}, not to"
                 f" {fs_id}; leave out --fsid, or name an access point of it."
             )
-        return FileSystem(_mount(settings, "/mnt/efs"), found, access_point_id)
+        return FileSystem(_mount(settings, "/mnt/efs"), found, access_point_id, efs_iam=iam)
     if not fs_id:
         raise UsageError(
             f"No shared filesystem is named; name an EFS access point with --fsap or {s.FSAP.env},"
@@ -97,7 +101,7 @@ def find(
     from ..aws.efs import Efs
 
     if Efs(session).file_system_exists(fs_id):
-        return FileSystem(_mount(settings, "/mnt/efs"), fs_id)
+        return FileSystem(_mount(settings, "/mnt/efs"), fs_id, efs_iam=iam)
     _check_fsx(fs_id, session, queues)
     return FileSystem(_mount(settings, "/mnt/fsx"), fsx_id=fs_id)
 

@@ -250,10 +250,13 @@ def _container(deployment: Deployment, options: Options) -> dict[str, Any]:
             "fileSystemId": filesystem.efs_id,
             "transitEncryption": "ENABLED",
         }
+        authorization: dict[str, str] = {}
         if filesystem.access_point_id:
-            volume["efsVolumeConfiguration"]["authorizationConfig"] = {
-                "accessPointId": filesystem.access_point_id
-            }
+            authorization["accessPointId"] = filesystem.access_point_id
+        if filesystem.efs_iam:
+            authorization["iam"] = "ENABLED"
+        if authorization:
+            volume["efsVolumeConfiguration"]["authorizationConfig"] = authorization
     else:
         volume["host"] = {"sourcePath": filesystem.mount}
     container: dict[str, Any] = {

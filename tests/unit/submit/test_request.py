@@ -140,6 +140,18 @@ def test_efs_without_access_point() -> None:
     }
 
 
+def test_efs_with_iam() -> None:
+    """[aws] efs_iam has the workflow job's role mount EFS, with or without an access point."""
+    for point in ("fsap-1", None):
+        filesystem = FileSystem("/mnt/efs", "fs-1", point, efs_iam=True)
+        deployment = dataclasses.replace(DEPLOYMENT, filesystem=filesystem)
+        container = build(deployment).definition["containerProperties"]
+        volume = container["volumes"][0]["efsVolumeConfiguration"]
+        expected = {"iam": "ENABLED", **({"accessPointId": point} if point else {})}
+        assert volume["authorizationConfig"] == expected
+        assert container["jobRoleArn"]
+
+
 def test_no_public_ip() -> None:
     """--no-public-ip says so to Fargate."""
     options = dataclasses.replace(OPTIONS, public_ip=False)
