@@ -209,13 +209,15 @@ def test_arguments_too_long() -> None:
 
 
 def test_environment() -> None:
-    """MINIWDL__ variables pass, but for those that launch the job, which are set anew."""
+    """MINIWDL__ variables pass, but for those that launch the job, which are set anew; and where S3
+    is, if that is said."""
     environ = {
         "MINIWDL__TASK_RUNTIME__DEFAULTS": "{}",
         "MINIWDL__AWS__JOB_TIMEOUT": "60",
         "MINIWDL__SCHEDULER__CONTAINER_BACKEND": "podman",
         "HOME": "/root",
         "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_ENDPOINT_URL_S3": "https://store.example",
         **dict.fromkeys(requests.LAUNCH_VARIABLES, "mine"),
     }
     made = requests.environment(DEPLOYMENT, OPTIONS, environ)
@@ -228,6 +230,7 @@ def test_environment() -> None:
         "MINIWDL__AWS__FSAP": "fsap-1",
         "MINIWDL__TASK_RUNTIME__DEFAULTS": "{}",
         "MINIWDL__AWS__JOB_TIMEOUT": "60",
+        "AWS_ENDPOINT_URL_S3": "https://store.example",
     }
 
 
@@ -242,8 +245,8 @@ def test_both_spellings_of_delete_after_stay_here() -> None:
 def test_no_env() -> None:
     """--no-env passes none."""
     options = dataclasses.replace(OPTIONS, pass_environment=False)
-    made = requests.environment(DEPLOYMENT, options, {"MINIWDL__AWS__JOB_TIMEOUT": "60"})
-    assert "MINIWDL__AWS__JOB_TIMEOUT" not in made
+    environ = {"MINIWDL__AWS__JOB_TIMEOUT": "60", "AWS_ENDPOINT_URL_S3": "https://store.example"}
+    assert not environ.keys() & requests.environment(DEPLOYMENT, options, environ).keys()
 
 
 def test_adopt() -> None:
