@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from batch_helper import wait_until
 from submit_deployment import Deployment, queue
 from submit_deployment import deployment as deployed
 
@@ -358,3 +359,75 @@ def test_container_that_does_not_start(cloud: Cloud) -> None:
     assert reason in err
     assert "failed without an exit code" in err
     assert "Traceback" not in err
+
+
+SURVIVORS = """
+version 1.1
+workflow survivors {
+  input { String notes }
+  scatter (i in range(12)) { call work { input: i, notes } }
+  output { Array[Int] squares = work.square }
+}
+task work {
+  input { Int i  String notes }
+  command <<<
+    echo "start ~{i}" >> "~{notes}"
+    until [ -e "~{notes}.gate" ]; do sleep 0.1; done
+    echo $((~{i} * ~{i}))
+  >>>
+  output { Int square = read_int(stdout()) }
+  runtime { preemptible: 0 }
+}
+"""
+
+
+def kill_job(job_id: str) -> None:
+    """SIGKILL to every process of a job."""
+    variable = f"AWS_BATCH_JOB_ID={job_id}".encode()
+    for process in Path("/proc").iterdir():
+        try:
+            variables = (process / "environ").read_bytes().split(b"\0")
+            if process.name.isdecimal() and variable in variables:
+                os.kill(int(process.name), signal.SIGKILL)
+        except OSError:
+            continue  # it has ended
+
+
+def test_tasks_outlive_a_workflow_job_that_is_killed(cloud: Cloud) -> None:
+    """The same command with --adopt takes over what still runs; nothing runs twice, and nothing is
+    left."""
+    (cloud.directory / "survivors.wdl").write_text(SURVIVORS)
+    notes = cloud.deployment.mount / "survivors"
+    arguments = ("survivors.wdl", f"notes={notes}")
+    env = {"MINIWDL__CALL_CACHE__GET": "true", "MINIWDL__CALL_CACHE__PUT": "true"}
+
+    def lines() -> list[str]:
+        return sorted(notes.read_text().splitlines()) if notes.exists() else []
+
+    code, first, err = cloud.submit(*arguments, **env)
+    assert code == 0, err
+    wait_until(lambda: len(lines()) == 12, "12 tasks to begin")
+    kill_job(first.strip())
+    wait_until(lambda: cloud.job(first.strip())["status"] == "FAILED", "its end")
+    rerun = cloud.start(*arguments, "--adopt", "--wait", **env)
+    try:
+        assert rerun.stdout is not None
+        second = rerun.stdout.readline().strip()
+        wait_until(lambda: cloud.job(second)["status"] == "RUNNING", "the second run")
+        notes.with_name("survivors.gate").touch()
+        _, err = rerun.communicate(timeout=LIMIT_S)
+    finally:
+        rerun.kill()
+    assert rerun.returncode == 0, err
+    assert cloud.outputs("survivors") == {"survivors.squares": [i * i for i in range(12)]}
+    assert lines() == sorted(f"start {i}" for i in range(12))
+    open_jobs = [
+        job["jobName"]
+        for status in ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING")
+        for job in cloud.deployment.client("batch").list_jobs(
+            jobQueue=cloud.deployment.task_queue, jobStatus=status
+        )["jobSummaryList"]
+    ]
+    assert open_jobs == []
+    leases = cloud.deployment.mount / "miniwdl_run" / "_ACCOUNTS"
+    assert [path for path in leases.iterdir() if not path.name.startswith(".")] == []
