@@ -18,10 +18,11 @@ from typing import Any
 from urllib.parse import unquote
 
 from moto import settings
+from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.request import PRESERVED_HEADER_NAMES_ENVIRON_KEY
 from moto.core.responses import BaseResponse
 from moto.iam.access_control import PermissionResult
-from moto.iam.models import get_account_id_from, mark_account_as_visited
+from moto.iam.models import iam_backends, mark_account_as_visited
 from moto.moto_api import recorder
 from moto.s3.models import s3_backends
 from moto.s3.utils import metadata_from_headers
@@ -113,7 +114,7 @@ def put_object(environ: dict[str, Any]) -> list[tuple[str, str]] | None:
     key = parse_key_name(unquote(path))
     access_key = BaseResponse.access_key_regex.search(environ["HTTP_AUTHORIZATION"])
     caller_key = access_key.group(1) if access_key else "AKIAEXAMPLE"
-    account = get_account_id_from(caller_key)
+    account = _account_of(caller_key)
     backend = s3_backends[account][get_partition(region)]
     bucket = backend.buckets.get(bucket_name)
     if not key or bucket is None or bucket.logging or bucket.object_lock_enabled:
@@ -149,6 +150,15 @@ def put_object(environ: dict[str, Any]) -> list[tuple[str, str]] | None:
     headers.pop("content-length")
     headers["x-amzn-requestid"] = "".join(random.choices(_ID_CHARACTERS, k=52))
     return list(headers.items())
+
+
+def _account_of(access_key: str) -> str:
+    """As moto's `get_account_id_from`, which makes an IAM of each partition for each account, and
+    takes a lock for each."""
+    for account_id, account in list(iam_backends.items()):
+        if any(access_key in backend.access_keys for backend in list(account.values())):
+            return str(account_id)
+    return str(DEFAULT_ACCOUNT_ID)
 
 
 def _is_plain(environ: dict[str, Any]) -> bool:
