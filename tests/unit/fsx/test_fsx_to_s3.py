@@ -29,7 +29,7 @@ class Scene:
         (self.mount / ".s3_export_path").write_text(f"s3://{BUCKET}/{PREFIX}\n")
         self.s3 = FolderS3(BUCKET, self.bucket)
         self.lfs = FakeLfs(root / "lustre", self.mount, self.bucket, PREFIX)
-        monkeypatch.setattr(run, "S3", lambda session: self.s3)
+        monkeypatch.setattr(run, "S3", lambda session, options: self.s3)
         monkeypatch.setattr(hsm, "LOOK_EVERY_S", 0)
         monkeypatch.setattr(write_back, "PAUSES_S", (0, 0))
         monkeypatch.setenv("XDG_CONFIG_HOME", str(root))
