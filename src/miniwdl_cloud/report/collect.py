@@ -72,8 +72,13 @@ def collect(run_dir: Path, now: float | None = None) -> Report:
     )
 
 
-def _calls(directory: Path, path: tuple[str, ...]) -> list[tuple[Path, str, str]]:
-    """Task directories below a workflow's, with call name and shard."""
+def _calls(
+    directory: Path, path: tuple[str, ...], shards: tuple[str, ...] = ()
+) -> list[tuple[Path, str, str]]:
+    """Task directories below a workflow's, with call name and shard.
+
+    Shards of a subworkflow are told as its tasks' are, so that all tasks of one call have its name.
+    """
     found: list[tuple[Path, str, str]] = []
     with os.scandir(directory) as entries:
         names = sorted(
@@ -84,11 +89,11 @@ def _calls(directory: Path, path: tuple[str, ...]) -> list[tuple[Path, str, str]
     for name in names:
         below = directory / name
         call, _, shard = name.removeprefix("call-").partition("-")
+        within = (*shards, shard) if shard else shards
         if (below / "workflow.log").is_file():
-            part = f"{call}[{shard}]" if shard else call
-            found += _calls(below, (*path, part))
+            found += _calls(below, (*path, call), within)
         elif (below / "task.log").is_file():
-            found.append((below, ".".join((*path, call)), shard))
+            found.append((below, ".".join((*path, call)), ", ".join(within)))
     return found
 
 

@@ -52,6 +52,26 @@ def test_calls_are_summed_up_with_advice(tmp_path: Path) -> None:
     assert calls["reference"].advice is None
 
 
+def test_a_call_in_a_scattered_subworkflow_is_one_call(tmp_path: Path) -> None:
+    """Its tasks are told apart by the shards of both."""
+    run = RunDirectory(tmp_path / "run")
+    attempt = {"waited": 1, "ran": 2, "vcpus": 1, "mib": 1024}
+    for sample in ("0-a", "1-b"):
+        run.task("sort-7", 0, [attempt], within=f"call-prepare-{sample}")
+        run.task("index", 9, [attempt], within=f"call-prepare-{sample}")
+    report = collect(run.end(60))
+    assert [(call.name, call.tasks) for call in report.calls] == [
+        ("prepare.sort", 2),
+        ("prepare.index", 2),
+    ]
+    assert {task.label for task in report.tasks} == {
+        "prepare.sort[0-a, 7]",
+        "prepare.sort[1-b, 7]",
+        "prepare.index[0-a]",
+        "prepare.index[1-b]",
+    }
+
+
 def test_json_has_stable_members(tmp_path: Path) -> None:
     """What scripts read keeps its names."""
     made = collect(genomes(tmp_path / "run")).as_json()

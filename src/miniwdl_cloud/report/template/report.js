@@ -3,7 +3,7 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const byId = (id) => document.getElementById(id);
   const STATE = 2, READY = 3, ENDED = 4, ATTEMPTS = 9;
-  const PAGE = 200, ROW = 20, TOP = 24, LEFT = 210;
+  const PAGE = 200, ROW = 20, TOP = 24;
   const color = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 
   const tasks = data.tasks.map((row) => {
@@ -103,6 +103,9 @@
   }
 
   const lanes = byId("lanes"), lanesCanvas = byId("lanes-canvas");
+  // Room for the longest name at about 6.6 pixels a character, within reason.
+  const longest = tasks.reduce((most, t) => Math.max(most, t.label.length), 0);
+  const LEFT = Math.min(350, Math.max(120, 24 + 6.6 * longest));
   let shown = tasks, color0 = {}, hovered = -1;
 
   function drawLanes() {
