@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..errors import ApiError
+from ..json_api import answered, operation_of
 from ..rates import RateLimit
 from .base import throttled
 from .consistency import EcsConsistency
@@ -39,7 +39,7 @@ class EcsHttp:
         self, region: str, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         """Answer a request for ECS in a Region."""
-        operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
+        operation = operation_of(environ)
         answer: dict[str, Any]
         try:
             status, answer = 200, self._answer(region, operation, environ)
@@ -51,14 +51,7 @@ class EcsHttp:
             logger.exception("ECS %s", operation)
             status = 500
             answer = {"__type": "ServerException", "message": f"{type(exn).__name__}: {exn}"}
-        body = json.dumps(answer).encode()
-        headers = [
-            ("Content-Type", "application/x-amz-json-1.1"),
-            ("x-amzn-RequestId", str(uuid.uuid4())),
-            ("Content-Length", str(len(body))),
-        ]
-        start_response(f"{status} {'OK' if status == 200 else 'Error'}", headers)
-        return [body]
+        return answered(status, answer, start_response)
 
     def _answer(self, region: str, operation: str, environ: dict[str, Any]) -> dict[str, Any]:
         if region != self._service.region:

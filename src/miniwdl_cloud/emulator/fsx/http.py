@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..errors import ApiError
+from ..json_api import answered, operation_of
 from .service import FsxService
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ class FsxHttp:
         self, region: str, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         """Answer a request for FSx in a Region."""
-        operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
+        operation = operation_of(environ)
         status: int
         answer: dict[str, Any]
         try:
@@ -35,14 +35,7 @@ class FsxHttp:
             logger.exception("FSx %s", operation)
             status = 500
             answer = {"__type": "InternalServerError", "Message": f"{type(exn).__name__}: {exn}"}
-        body = json.dumps(answer).encode()
-        headers = [
-            ("Content-Type", "application/x-amz-json-1.1"),
-            ("x-amzn-RequestId", str(uuid.uuid4())),
-            ("Content-Length", str(len(body))),
-        ]
-        start_response(f"{status} {'OK' if status == 200 else 'Error'}", headers)
-        return [body]
+        return answered(status, answer, start_response)
 
     def _answer(self, region: str, operation: str, environ: dict[str, Any]) -> dict[str, Any]:
         if region != self._service.region:
