@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ConfigurationError
@@ -15,7 +15,7 @@ from ..jobs.request import Definition, JobRequest, Resources
 from . import task_files
 from .ecs_queue import CONTAINER, LOG_PREFIX
 from .fargate_config import FargateSettings
-from .task_job import DEFAULT_IMAGE, environment_of, item_of, tags_of, unique_job_name
+from .task_job import DEFAULT_IMAGE, job_request
 
 STORAGE_GIB = (21, 200)
 """Least and most ephemeral storage that can be asked for (API reference, EphemeralStorage)."""
@@ -208,17 +208,16 @@ def fargate_request(
     alone
         Whether its definition is for this attempt alone, and has a name that says so.
     """
-    name = unique_job_name(run_id, attempt)
-    definition = definition_of(runtime, filesystem, settings, user)
-    if alone:
-        definition = replace(definition, prefix=f"miniwdl-cloud-alone-{name[-8:]}")
-    return JobRequest(
-        name=name,
+    return job_request(
+        run_id=run_id,
+        task_dir=task_dir,
+        attempt=attempt,
+        shell=shell,
         queue=queue,
-        definition=definition,
+        definition=definition_of(runtime, filesystem, settings, user),
         resources=resources,
-        environment=environment_of(shell, settings.common),
-        timeout_s=settings.common.job_timeout_s,
-        tags=tags_of(settings.common),
-        item=item_of(task_dir, attempt, cache_key),
+        settings=settings.common,
+        cache_key=cache_key,
+        alone=alone,
+        may_coalesce=False,
     )

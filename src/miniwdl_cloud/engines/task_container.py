@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import time
+from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -75,22 +76,22 @@ class SharedTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
     # What each engine says for itself
 
     @classmethod
+    @abstractmethod
     def _make_context(cls, cfg: WDL.runtime.config.Loader, logger: logging.Logger) -> EngineContext:
         """Read the settings and look up what they name."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def _announce(cls, logger: logging.Logger) -> None:
         """Log what was found."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _queue(self, logger: logging.Logger) -> str:
         """The queue of the next attempt."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _make_request(self, logger: logging.Logger, queue: str, files: AttemptFiles) -> JobRequest:
         """The job of the next attempt."""
-        raise NotImplementedError
 
     def __init__(self, cfg: WDL.runtime.config.Loader, run_id: str, host_dir: str) -> None:
         super().__init__(cfg, run_id, host_dir)

@@ -158,19 +158,54 @@ def request_of(
     alone
         Whether its definition is for this attempt alone, and has a name that says so.
     """
+    return job_request(
+        run_id=run_id,
+        task_dir=task_dir,
+        attempt=attempt,
+        shell=shell,
+        queue=queue,
+        definition=definition_of(runtime, filesystem, settings, user),
+        resources=resources_of(runtime, settings, least_mib),
+        settings=settings,
+        cache_key=cache_key,
+        alone=alone,
+        # A manifest has a line a task, and a tab within it.
+        may_coalesce=not alone and not any(c in task_dir for c in "\t\n"),
+    )
+
+
+def job_request(
+    *,
+    run_id: str,
+    task_dir: str,
+    attempt: int,
+    shell: str,
+    queue: str,
+    definition: Definition,
+    resources: Resources,
+    settings: EngineSettings,
+    cache_key: str,
+    alone: bool,
+    may_coalesce: bool,
+) -> JobRequest:
+    """The request of one attempt of a task, on whatever queue service.
+
+    Parameters
+    ----------
+    alone
+        Whether its definition is for this attempt alone, and has a name that says so.
+    """
     name = unique_job_name(run_id, attempt)
-    definition = definition_of(runtime, filesystem, settings, user)
     if alone:
         definition = replace(definition, prefix=f"miniwdl-cloud-alone-{name[-8:]}")
     return JobRequest(
         name=name,
         queue=queue,
         definition=definition,
-        resources=resources_of(runtime, settings, least_mib),
+        resources=resources,
         environment=environment_of(shell, settings),
         timeout_s=settings.job_timeout_s,
         tags=tags_of(settings),
         item=item_of(task_dir, attempt, cache_key),
-        # A manifest has a line a task, and a tab within it.
-        may_coalesce=not alone and not any(c in task_dir for c in "\t\n"),
+        may_coalesce=may_coalesce,
     )
