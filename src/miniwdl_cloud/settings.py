@@ -88,11 +88,11 @@ EVENT_QUEUE = _aws(
 WORKFLOW_IMAGE = _aws("workflow_image", "container image of the workflow job")
 FS = _aws(
     "fs",
-    "EFS file system id (for miniwdl-aws-submit: or FSx for Lustre); 0 means no EFS (a filesystem"
-    " mounted by the host)",
+    "EFS file system id, or ARN of an S3 Files file system (for miniwdl-aws-submit: or FSx for"
+    " Lustre id); 0 means none of these (a filesystem mounted by the host)",
     tag="DefaultFsid",
 )
-FSAP = _aws("fsap", "EFS access point id", tag="DefaultFsap")
+FSAP = _aws("fsap", "EFS access point id, or ARN of an S3 Files access point", tag="DefaultFsap")
 EFS_IAM = _aws(
     "efs_iam",
     "mount EFS with the permissions of a job's role: `workflow_role` and `task_role`",
@@ -325,6 +325,13 @@ DOWNLOAD_CACHE_DIR = Setting(
     "miniwdl's download cache; relative to [file_io] root (read by `clean`)",
 )
 FILE_IO_ROOT = Setting("file_io", "root", "directory that the shared filesystem is mounted at")
+FILE_IO_HARDLINKS = Setting(
+    "file_io",
+    "output_hardlinks",
+    "miniwdl's: outputs are hard links in place of symbolic ones; not on S3 Files",
+    kind="bool",
+    default=False,
+)
 CONTAINER_BACKEND = Setting("scheduler", "container_backend", "engine that runs the tasks")
 
 ALL: tuple[Setting, ...] = tuple(v for v in list(globals().values()) if isinstance(v, Setting))

@@ -35,6 +35,8 @@ from .fsx.http import FsxHttp
 from .fsx.service import FsxService
 from .rates import RateLimit
 from .s3_fast import PlainPuts
+from .s3files.http import S3FilesHttp
+from .s3files.service import S3FilesService
 from .state import ServerState, StateDirectory
 from .wsgi import LoopbackServer
 
@@ -111,6 +113,7 @@ class LocalCloud:
         self._batch: BatchService | None = None
         self._ecs: EcsService | None = None
         self._fsx: FsxService | None = None
+        self._s3files: S3FilesService | None = None
         self._executor: Executor | None = None
         self._started_at = time.time()
 
@@ -133,6 +136,11 @@ class LocalCloud:
     def fsx(self) -> FsxService:
         """The FSx service, once started."""
         return _running(self._fsx)
+
+    @property
+    def s3files(self) -> S3FilesService:
+        """The S3 Files service, once started."""
+        return _running(self._s3files)
 
     def start(self) -> None:
         """Start; returns when it answers.
@@ -163,7 +171,9 @@ class LocalCloud:
         self._server = server
         self._executor = self._make_executor(scratch)
         efs = EfsDirectories(self.filesystem, self.state / "efs", self.region)
-        around = Surroundings(self.region, server.url, efs.resolve)
+        self._s3files = S3FilesService(self.region, self.filesystem, self.state / "s3files")
+        self._s3files_http = S3FilesHttp(self._s3files)
+        around = Surroundings(self.region, server.url, efs.resolve, self._s3files.resolve)
         self._batch = BatchService(self._executor, around, self._stop_grace_s, self.faults)
         self._batch.start()
         self._ecs = EcsService(self._executor, around, self._stop_grace_s, self.faults)
@@ -215,6 +225,9 @@ class LocalCloud:
         if self._fsx is not None:
             self._fsx.close()
             self._fsx = None
+        if self._s3files is not None:
+            self._s3files.close()
+            self._s3files = None
         if self._executor is not None:
             self._executor.close()
             self._executor = None
@@ -272,23 +285,26 @@ class LocalCloud:
             service, region = called
             operation = self._names.name(service, environ)
             self.calls.add(service, operation, application(environ))
-            serve = functools.partial(self._serve, service, region, environ)
+            serve = functools.partial(self._serve, service, region, operation, environ)
             return self._call_faults.answer(service, operation, environ, start_response, serve)
-        return self._serve("", "", environ, start_response)
+        return self._serve("", "", "", environ, start_response)
 
     def _serve(
         self,
         service: str,
         region: str,
+        operation: str,
         environ: dict[str, Any],
         start_response: Callable[..., Any],
     ) -> Iterable[bytes]:
         if service == "batch":
-            return self._batch_http.answer(region, environ, start_response)
+            return self._batch_http.answer(region, operation, environ, start_response)
         if service == "ecs":
             return self._ecs_http.answer(region, environ, start_response)
         if service == "fsx":
             return self._fsx_http.answer(region, environ, start_response)
+        if service == "s3files":
+            return self._s3files_http.answer(region, operation, environ, start_response)
         answer: Iterable[bytes]
         if service == "cloudformation":
             with cloudformation.serving(self.batch, self.ecs, self.fsx):

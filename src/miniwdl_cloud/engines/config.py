@@ -37,6 +37,7 @@ class EngineSettings:
     fs: str | None
     fsap: str | None
     efs_iam: bool
+    output_hardlinks: bool
     isolation: str
     task_role: str | None
     event_queue: str | None
@@ -133,6 +134,7 @@ def read_settings(
         fs=None if fs is None or settings.is_false(fs) else fs,
         fsap=found.get(settings.FSAP),
         efs_iam=found.get(settings.EFS_IAM),
+        output_hardlinks=found.get(settings.FILE_IO_HARDLINKS),
         isolation=isolation,
         task_role=found.get(settings.TASK_ROLE),
         event_queue=None if events is None or settings.is_false(events) else events,

@@ -9,12 +9,9 @@ from pathlib import Path
 from .. import __version__
 from ..accounting.account import Account, AccountOptions
 from ..aws.batch import BatchClient
-from ..aws.efs import Efs as EfsClient
 from ..aws.session import AwsSession
 from ..aws.sqs import SqsQueue
-from ..errors import AccessDenied, ConfigurationError, NotFound
 from ..filesystems.base import DivisibleFilesystem
-from ..filesystems.efs import Efs
 from ..filesystems.host_mount import HostMount
 from ..jobs.dispatcher import Dispatcher
 from ..jobs.options import DispatchOptions
@@ -23,6 +20,7 @@ from .batch_queue import BatchQueue
 from .config import EngineSettings
 from .event_queue import BatchEventQueue
 from .limits import Limits, queue_limits
+from .shared_filesystem import check_platform, network_filesystem
 
 
 @dataclass(frozen=True)
@@ -54,64 +52,21 @@ class Operation:
         self.account.close()
 
 
-def efs_filesystem(session: AwsSession, settings: EngineSettings) -> Efs:
-    """The EFS file system of the settings.
-
-    Raises
-    ------
-    ConfigurationError
-        Neither a file system nor an access point is set, or no role to mount it with.
-    NotFound
-        The access point does not exist.
-    """
-    iam = settings.efs_iam
-    if iam and not settings.task_role:
-        raise ConfigurationError(
-            "Set [aws] task_role (MINIWDL__AWS__TASK_ROLE) to the role that task jobs mount EFS"
-            " with, or turn [aws] efs_iam off."
-        )
-    if settings.fs and not settings.fsap:
-        return Efs(settings.mount, settings.fs, iam=iam)
-    if not settings.fsap:
-        raise ConfigurationError(
-            "Set [aws] fsap (MINIWDL__AWS__FSAP) to the EFS access point of the shared filesystem,"
-            " or [aws] fs (MINIWDL__AWS__FS) to the EFS file system."
-        )
-    try:
-        access_point = EfsClient(session).access_point(settings.fsap)
-    except AccessDenied:
-        if not settings.fs:
-            raise
-        # Isolated tasks alone need to know more.
-        return Efs(settings.mount, settings.fs, settings.fsap, root=None, iam=iam)
-    if access_point is None:
-        raise NotFound(
-            f"The EFS access point {settings.fsap} does not exist in this account and Region;"
-            " correct [aws] fsap (MINIWDL__AWS__FSAP)."
-        )
-    return Efs(
-        settings.mount,
-        settings.fs or access_point.file_system_id,
-        settings.fsap,
-        access_point.root,
-        access_point.user,
-        iam,
-    )
-
-
 def make_context(settings: EngineSettings, efs: bool) -> EngineContext:
     """Look up what the engine needs, and start (or find) its dispatcher.
 
     Parameters
     ----------
     efs
-        Whether the shared filesystem is EFS; else the compute environment's instances mount it.
+        Whether the shared filesystem is EFS (or S3 Files); else the compute environment's instances
+        mount it.
     """
     session = AwsSession(settings.region, json.loads(settings.boto3_retries))
     batch = BatchClient(session)
     filesystem: DivisibleFilesystem = (
-        efs_filesystem(session, settings) if efs else HostMount(settings.mount)
+        network_filesystem(session, settings) if efs else HostMount(settings.mount)
     )
+    check_platform(filesystem, batch, settings)
     key = (
         session.region,
         settings.boto3_retries,

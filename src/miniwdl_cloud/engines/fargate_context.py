@@ -17,10 +17,11 @@ from ..jobs.dispatcher import Dispatcher
 from ..jobs.options import DispatchOptions
 from ..jobs.registry import shared
 from .batch_queue import BatchQueue
-from .context import EngineContext, Operation, efs_filesystem
+from .context import EngineContext, Operation
 from .ecs_queue import SPOT, EcsQueue, queue_name
 from .fargate_config import FargateSettings
 from .limits import Limits
+from .shared_filesystem import network_filesystem
 
 RUN_TASK_PERIOD = 0.05
 """Least seconds between two RunTask calls: 20 a second, and as many launches, for an account (ECS
@@ -55,7 +56,7 @@ def make_fargate_context(settings: FargateSettings) -> FargateContext:
     session = AwsSession(settings.region, json.loads(common.boto3_retries))
     ecs = EcsClient(session)
     has_spot = _has_spot(ecs, settings.cluster)
-    filesystem = efs_filesystem(session, common)
+    filesystem = network_filesystem(session, common)
     key = (
         "aws_fargate",
         settings.region,

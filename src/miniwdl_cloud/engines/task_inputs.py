@@ -13,9 +13,12 @@ from pathlib import Path
 from ..filesystems.weather import retried
 from ..miniwdl_compat import log_message as _
 
-CANNOT_LINK = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP)
+_ENOTSUPP = 524
+"""What Linux's NFS client answers for an operation that its server does not have (Linux,
+include/linux/errno.h and fs/nfs_common); Python's `errno` has no name for it."""
+CANNOT_LINK = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP, _ENOTSUPP)
 """What a filesystem answers that cannot link these two: another filesystem, EFS's 177 links to a
-file, hard links forbidden or unknown."""
+file, hard links forbidden or unknown, as S3 Files has none."""
 
 
 def provide(input_path_map: Mapping[str, str], work_dir: str, logger: logging.Logger) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from ..errors import ConfigurationError
+
 
 class SharedFilesystem(Protocol):
     """A filesystem that workflow job and task jobs share."""
@@ -42,6 +44,37 @@ class DivisibleFilesystem(SharedFilesystem, Protocol):
         ConfigurationError
             It cannot be told where the directory is.
         """
+
+
+def path_below(
+    mount: str, root: str | None, path: str, access_point: str | None, permission: str
+) -> str:
+    """Where a directory is in a file system, of which an access point shows a part.
+
+    Parameters
+    ----------
+    mount
+        Where the access point is mounted.
+    root
+        Its root directory in the file system, ``None`` if it is not known.
+    path
+        The directory, by its path below the mount point.
+    access_point
+        The access point's name for messages.
+    permission
+        The IAM action that tells the root.
+
+    Raises
+    ------
+    ConfigurationError
+        The root is not known.
+    """
+    if root is None:
+        raise ConfigurationError(
+            "Isolated tasks need to know the root directory of the access point"
+            f" {access_point}; allow {permission}."
+        )
+    return f"{root.rstrip('/')}/{path.removeprefix(mount).strip('/')}"
 
 
 VOLUME_NAME = "file_io_root"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import ConfigurationError
-from .base import VOLUME_NAME, mount_point
+from .base import VOLUME_NAME, mount_point, path_below
 
 
 @dataclass(frozen=True)
@@ -61,13 +60,14 @@ class Efs:
         ConfigurationError
             The access point could not be looked up.
         """
-        if self.root is None:
-            raise ConfigurationError(
-                f"Isolated tasks need to know the root directory of the EFS access point"
-                f" {self.access_point_id}; allow elasticfilesystem:DescribeAccessPoints."
-            )
-        below = path.removeprefix(self.mount).strip("/")
-        efs = {**self._volume(), "rootDirectory": f"{self.root.rstrip('/')}/{below}"}
+        below = path_below(
+            self.mount,
+            self.root,
+            path,
+            self.access_point_id,
+            "elasticfilesystem:DescribeAccessPoints",
+        )
+        efs = {**self._volume(), "rootDirectory": below}
         return {"name": name, "efsVolumeConfiguration": efs}
 
     def _volume(self) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..errors import client_error
+from ..shapes import RequestModel
 from .models import ACCOUNT_ID, ComputeEnvironment, Job, JobDefinition, JobQueue
-from .shapes import BatchModel
 
 if TYPE_CHECKING:
     from .scheduler import Scheduler
@@ -19,11 +19,11 @@ Params = dict[str, Any]
 _S = TypeVar("_S", bound="BatchBase")
 
 
-class EfsResolver(Protocol):
+class Resolver(Protocol):
     """Finds the directory that stands for a file system."""
 
     def __call__(
-        self, file_system_id: str, access_point_id: str | None, root_directory: str = "/"
+        self, file_system: str, access_point: str | None, root_directory: str = "/", /
     ) -> Path:
         """The directory, or one below it that may not exist; `LookupError` if there is no such file
         system or access point."""
@@ -43,7 +43,7 @@ class BatchBase:
     def __init__(self, region: str) -> None:
         self.region = region
         self.lock = threading.RLock()
-        self.model = BatchModel()
+        self.model = RequestModel("batch", client_error)
         self.environments: dict[str, ComputeEnvironment] = {}
         self.queues: dict[str, JobQueue] = {}
         self.policies: dict[str, dict[str, Any]] = {}

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import urllib.parse
-import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..errors import ApiError, too_many_requests
 from ..faults.consistency import ConsistencyFaults
 from ..rates import RateLimit
+from ..rest_api import answered, parameters
 from .service import BatchService
 
 logger = logging.getLogger(__name__)
@@ -39,28 +37,19 @@ class BatchHttp:
         self._faults = faults
 
     def answer(
-        self, region: str, environ: Environ, start_response: StartResponse
+        self, region: str, operation: str, environ: Environ, start_response: StartResponse
     ) -> Iterable[bytes]:
         """Answer a request for Batch in a Region."""
-        headers = [
-            ("Content-Type", "application/json"),
-            ("x-amzn-RequestId", str(uuid.uuid4())),
-        ]
         try:
-            status, answer = 200, self._answer(region, environ)
+            return answered(200, self._answer(region, operation, environ), start_response)
         except ApiError as exn:
-            status, answer = exn.status, {"message": exn.message}
-            headers.append(("x-amzn-ErrorType", exn.code))
+            return answered(exn.status, {"message": exn.message}, start_response, exn.code)
         except Exception as exn:
-            logger.exception("%s %s", environ["REQUEST_METHOD"], environ["PATH_INFO"])
-            status, answer = 500, {"message": f"{type(exn).__name__}: {exn}"}
-            headers.append(("x-amzn-ErrorType", "ServerException"))
-        body = json.dumps(answer).encode()
-        headers.append(("Content-Length", str(len(body))))
-        start_response(f"{status} {'OK' if status == 200 else 'Error'}", headers)
-        return [body]
+            logger.exception("Batch %s", operation)
+            text = f"{type(exn).__name__}: {exn}"
+            return answered(500, {"message": text}, start_response, "ServerException")
 
-    def _answer(self, region: str, environ: Environ) -> dict[str, Any]:
+    def _answer(self, region: str, operation: str, environ: Environ) -> dict[str, Any]:
         if region != self._service.region:
             raise ApiError(
                 "ClientException",
@@ -69,20 +58,5 @@ class BatchHttp:
             )
         if not self._rate.take():
             raise too_many_requests()
-        found = self._service.model.operation_of(environ["REQUEST_METHOD"], environ["PATH_INFO"])
-        if found is None:
-            raise ApiError("UnknownOperationException", "Batch has no such operation.", 404)
-        operation, params = found
-        text = environ["wsgi.input"].read()
-        if text:
-            try:
-                body = json.loads(text)
-            except ValueError:
-                body = None
-            if not isinstance(body, dict):
-                raise ApiError("SerializationException", "The request is not a JSON object.")
-            params = {**body, **params}
-        query = urllib.parse.parse_qs(environ.get("QUERY_STRING", ""))
-        if "tagKeys" in query:
-            params["tagKeys"] = query["tagKeys"]
+        params = parameters(self._service.model, operation, environ)
         return self._faults.call(operation, params, self._service.call)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..executors.base import ContainerSpec, Mount
 from ..limits import compact_json
-from .base import EfsResolver
+from .base import Resolver
 from .models import Attempt, Job
 
 
@@ -28,11 +28,14 @@ class Surroundings:
         Where the emulator answers, as seen from a container.
     resolve_efs
         Finds the directory of an EFS file system or access point.
+    resolve_s3files
+        The same for S3 Files, whose file systems and access points have ARNs.
     """
 
     region: str
     endpoint_url: str
-    resolve_efs: EfsResolver
+    resolve_efs: Resolver
+    resolve_s3files: Resolver
 
 
 def make_spec(job: Job, attempt: Attempt, around: Surroundings) -> ContainerSpec:
@@ -137,28 +140,48 @@ def mounts_of(
 def _directory(volume: dict[str, Any], around: Surroundings) -> Path:
     if "efsVolumeConfiguration" in volume:
         efs = volume["efsVolumeConfiguration"]
-        file_system_id: str = efs["fileSystemId"]
         access_point_id = efs.get("authorizationConfig", {}).get("accessPointId")
-        below: str = efs.get("rootDirectory", "/").strip("/")
-        try:
-            directory = around.resolve_efs(file_system_id, access_point_id, below)
-        except LookupError as exn:
-            raise LaunchError(
-                "ResourceInitializationError: failed to invoke EFS utils commands to set up EFS"
-                f" volumes: stderr: {exn.args[0]} : unsuccessful EFS utils command execution; code:"
-                " 1"
-            ) from None
-        if not directory.is_dir():
-            raise LaunchError(
-                "ResourceInitializationError: failed to invoke EFS utils commands to set up EFS"
-                f" volumes: stderr: mount.nfs4: mounting {file_system_id}:/{below} failed, reason"
-                " given by server: No such file or directory"
-            )
-        return directory
+        return _mounted(
+            "EFS",
+            around.resolve_efs,
+            efs["fileSystemId"],
+            access_point_id,
+            efs.get("rootDirectory"),
+        )
+    if "s3filesVolumeConfiguration" in volume:
+        s3files = volume["s3filesVolumeConfiguration"]
+        return _mounted(
+            "S3Files",
+            around.resolve_s3files,
+            s3files["fileSystemArn"],
+            s3files.get("accessPointArn"),
+            s3files.get("rootDirectory"),
+        )
     source = volume.get("host", {}).get("sourcePath")
     if not source:
         raise LaunchError(
             f"CannotCreateVolumeError: the embedded AWS cannot make volume '{volume['name']}';"
-            " give it efsVolumeConfiguration or host.sourcePath."
+            " give it efsVolumeConfiguration, s3filesVolumeConfiguration or host.sourcePath."
         )
     return Path(source)
+
+
+def _mounted(
+    kind: str, resolve: Resolver, file_system: str, access_point: str | None, root: str | None
+) -> Path:
+    """The directory that a network filesystem's volume shows."""
+    below = (root or "/").strip("/")
+    try:
+        directory = resolve(file_system, access_point, below)
+    except LookupError as exn:
+        raise LaunchError(
+            f"ResourceInitializationError: failed to invoke EFS utils commands to set up {kind}"
+            f" volumes: stderr: {exn.args[0]} : unsuccessful EFS utils command execution; code: 1"
+        ) from None
+    if not directory.is_dir():
+        raise LaunchError(
+            f"ResourceInitializationError: failed to invoke EFS utils commands to set up {kind}"
+            f" volumes: stderr: mount.nfs4: mounting {file_system}:/{below} failed, reason given by"
+            " server: No such file or directory"
+        )
+    return directory

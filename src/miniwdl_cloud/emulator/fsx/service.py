@@ -14,9 +14,9 @@ from moto.ec2.models import ec2_backends
 
 from ..batch.models import ACCOUNT_ID
 from ..errors import ApiError
+from ..strict_shapes import StrictModel
 from . import lustre
 from .lustre import bad_request
-from .model import FsxModel
 from .repository import FileFault
 from .store import FileSystem, Store, link_to, now
 from .tasks import Tasks
@@ -46,7 +46,7 @@ class FsxService:
 
     def __init__(self, region: str, filesystem: Path, others: Path) -> None:
         self._store = Store(region)
-        self._model = FsxModel()
+        self._model = StrictModel("fsx")
         self._filesystem = filesystem
         self._others = others
         self.file_fault: FileFault = lambda path: None

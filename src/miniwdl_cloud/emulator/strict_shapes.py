@@ -1,4 +1,5 @@
-"""What botocore's model of the FSx API says about a request: members, types, lengths, patterns."""
+"""What botocore's model of an API says about a request, for services whose answers name each member
+that is wrong: types, lengths, patterns."""
 
 from __future__ import annotations
 
@@ -6,10 +7,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import botocore.session
 from botocore.model import ListShape, Shape, StructureShape
 
-from ..errors import ApiError
+from .errors import ApiError
+from .shapes import RequestModel
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "structure": (dict,),
@@ -22,26 +23,31 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 }
 
 
-class FsxModel:
-    """The request side of botocore's FSx model."""
+class StrictModel(RequestModel):
+    """The request side of botocore's model of a service, with every constraint in it.
 
-    def __init__(self) -> None:
-        self._model = botocore.session.Session().get_service_model("fsx")
-        self._operations = frozenset(self._model.operation_names)
+    Parameters
+    ----------
+    service
+        botocore's name of it.
+    """
+
+    def __init__(self, service: str) -> None:
+        super().__init__(service, lambda text: ApiError("ValidationException", text))
 
     def has(self, operation: str) -> bool:
-        """Whether FSx has an operation of this name."""
-        return operation in self._operations
+        """Whether the service has an operation of this name."""
+        return operation in self.service.operation_names
 
     def check(self, operation: str, params: Any) -> dict[str, Any]:
-        """The request without members that FSx does not know, as AWS ignores them.
+        """The request without members that the service does not know, as AWS ignores them.
 
         Raises
         ------
         ApiError
             A member is missing, of a wrong type, or outside its constraints.
         """
-        shape = self._model.operation_model(operation).input_shape
+        shape = self.operation(operation).input_shape
         if shape is None:
             return {}
         if not isinstance(params, dict):
