@@ -15,13 +15,13 @@ import pytest
 from miniwdl_cloud.aws.local import LocalSession
 from miniwdl_cloud.emulator.server import LocalCloud
 from miniwdl_cloud.infra.deploy import deploy_stack, template_text
+from miniwdl_cloud.infra.specification.template import VARIANTS, as_dict
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = ("batch-efs", "batch-fsx")
 ROLES = ("WorkflowEngineRole", "TaskRole", "InstanceRole", "EcsExecutionRole")
 
-# Actions on every resource, as AWS knows no narrower one (Service Authorization Reference), or, for
-# the last, none that can be told beforehand.
+# Actions on every resource, as AWS knows no narrower one (Service Authorization Reference).
 EVERYWHERE = {
     "batch:DescribeComputeEnvironments",
     "batch:DescribeJobDefinitions",
@@ -29,11 +29,13 @@ EVERYWHERE = {
     "batch:DescribeJobs",
     "batch:ListJobs",
     "ec2:DescribeInstanceTypes",
+    "ec2:DescribeTags",
+    "ecr:GetAuthorizationToken",
     "ecs:DeregisterTaskDefinition",
     "ecs:DescribeTaskDefinition",
+    "ecs:DiscoverPollEndpoint",
     "ecs:ListTaskDefinitions",
     "ecs:ListTasks",
-    "ecs:RegisterTaskDefinition",
     "fsx:DescribeDataRepositoryAssociations",
     "fsx:DescribeDataRepositoryTasks",
     "fsx:DescribeFileSystems",
@@ -51,8 +53,8 @@ EXPECTED = {
         "to two named roles, to ECS alone: a task cannot have a role else"
     ),
     ("RESOURCE_STAR", "ecs:ListTasks"): "bounded to the cluster by a condition",
-    ("RESOURCE_STAR", "ecs:RegisterTaskDefinition"): (
-        "a definition that is not there yet cannot be named"
+    ("CREDENTIALS_EXPOSURE", "ecr:getauthorizationtoken"): (
+        "logging in to ECR is how images are pulled; what can be pulled is a statement of its own"
     ),
 }
 
@@ -116,7 +118,23 @@ def _list(value: Any) -> list[str]:
 def test_every_role_has_policies_of_its_own(policies: Policies) -> None:
     """What is looked at here is there."""
     places = {" ".join(place.split()[:2]) for place in policies}
-    assert places == {f"{t} {role}" for t in TEMPLATES for role in ROLES[:2]}
+    assert places == {f"{t} {role}" for t in TEMPLATES for role in ROLES[:3]} | {
+        f"batch-efs {ROLES[3]}"
+    }
+
+
+@pytest.mark.parametrize("name", sorted(VARIANTS))
+def test_no_policy_of_aws_is_attached(name: str) -> None:
+    """What a role may do is written out, in every variant; and a boundary can be set on each."""
+    found = {
+        logical: resource["Properties"]
+        for logical, resource in as_dict(name)["Resources"].items()
+        if resource["Type"] == "AWS::IAM::Role"
+    }
+    assert set(found) == set(ROLES if "efs" in name else ROLES[:3])
+    for properties in found.values():
+        assert "ManagedPolicyArns" not in properties and properties["Policies"]
+        assert properties["PermissionsBoundary"]["Fn::If"][0] == "HasBoundary"
 
 
 def test_no_policy_allows_everything(policies: Policies) -> None:

@@ -104,6 +104,12 @@ ALL: tuple[Parameter, ...] = (
         "true|false",
         "make the account's role of EC2 Spot [true where it is missing]",
     ),
+    Parameter(
+        "PermissionsBoundary",
+        "permissions-boundary",
+        "ARN",
+        "policy that bounds what the deployment's roles may ever do",
+    ),
     Parameter("AvailabilityZoneCount", "availability-zones", "2|3", "availability zones to use"),
     Parameter("Subnet0", "subnet0", "SUBNET", "--network existing: a subnet"),
     Parameter(

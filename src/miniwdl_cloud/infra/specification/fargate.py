@@ -6,8 +6,9 @@ from typing import Any
 
 from troposphere import GetAtt, If, NoValue, Ref, ecs, iam, logs
 
-from .base import Part, labels, trusted
-from .roles import COMPUTE, managed
+from . import policies
+from .base import Part, arn, labels, trusted
+from .roles import COMPUTE, boundary, policy
 
 CONDITION = "HasFargate"
 LOG_DAYS = 30
@@ -44,7 +45,12 @@ def cluster() -> Part:
             **there,
             Description="Starts the ECS tasks of miniwdl-cloud",
             AssumeRolePolicyDocument=trusted("ecs-tasks.amazonaws.com"),
-            ManagedPolicyArns=[managed("AmazonECSTaskExecutionRolePolicy")],
+            **boundary(),
+            Policies=[
+                policy(
+                    "start", policies.starting(arn("logs", "log-group:${EcsLogGroup}:log-stream:*"))
+                )
+            ],
             Tags=labels(),
         ),
         "With it ECS pulls images and writes logs; the tasks themselves do not have it.",
