@@ -75,5 +75,5 @@ def test_its_own_tests_pass(terraform: Terraform) -> None:
 def test_every_module_names_its_provider() -> None:
     """Every module says which provider it needs."""
     modules = [path.parent for path in SOURCE.rglob("main.tf")]
-    assert len(modules) == 4
+    assert len(modules) == 6
     assert all((module / "versions.tf").is_file() for module in modules)

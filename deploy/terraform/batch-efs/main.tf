@@ -20,15 +20,21 @@ locals {
 module "network" {
   source                  = "../modules/network"
   name                    = var.name
+  filesystem              = "efs"
   availability_zone_count = var.availability_zone_count
 }
 
 module "storage" {
-  source                = "../modules/storage-efs"
+  source            = "../modules/storage-efs"
+  name              = var.name
+  subnet_ids        = module.network.subnet_ids
+  subnet_count      = module.network.subnet_count
+  security_group_id = module.network.security_group_id
+}
+
+module "bucket" {
+  source                = "../modules/bucket"
   name                  = var.name
-  subnet_ids            = module.network.subnet_ids
-  subnet_count          = var.availability_zone_count
-  security_group_id     = module.network.security_group_id
   stage_expiration_days = var.stage_expiration_days
 }
 
@@ -42,8 +48,8 @@ module "batch" {
   access_point_id           = module.storage.access_point_id
   access_point_arn          = module.storage.access_point_arn
   mount_point               = var.mount_point
-  bucket_name               = module.storage.bucket_name
-  bucket_arn                = module.storage.bucket_arn
+  bucket_name               = module.bucket.name
+  bucket_arn                = module.bucket.arn
   s3upload_buckets          = var.s3upload_buckets
   s3_input_buckets          = var.s3_input_buckets
   create_spot_service_roles = var.create_spot_service_roles

@@ -29,7 +29,7 @@ output "access_point_id" {
 
 output "bucket_name" {
   description = "S3 bucket for staged files (under stage/) and outputs."
-  value       = module.storage.bucket_name
+  value       = module.bucket.name
 }
 
 output "workflow_engine_role_arn" {

@@ -1,8 +1,9 @@
-# A VPC with public subnets: instances and Fargate tasks reach AWS and container registries by an
-# address of their own, which costs nothing when idle; a NAT gateway would. Nothing can connect to
-# them: the security group lets in its own members only.
+# With public subnets, instances and Fargate tasks reach AWS and container registries by an address of
+# their own, which costs nothing when idle; a NAT gateway would. Nothing can connect to them: the
+# security group lets in its own members only.
 
 data "aws_availability_zones" "available" {
+  count = local.own ? 1 : 0
   state = "available"
   filter {
     name   = "opt-in-status"
@@ -13,80 +14,68 @@ data "aws_availability_zones" "available" {
 data "aws_region" "current" {}
 
 locals {
-  zones = slice(data.aws_availability_zones.available.names, 0, var.availability_zone_count)
+  own       = length(var.subnet_ids) == 0
+  vpcs      = local.own ? 1 : 0
+  public    = local.own && !var.private ? 1 : 0
+  subnets   = local.own ? var.availability_zone_count : 0
+  available = local.own ? data.aws_availability_zones.available[0].names : []
+  # The file system's zone comes first.
+  zones = var.availability_zone == "" ? local.available : concat(
+    [var.availability_zone],
+    [for zone in local.available : zone if zone != var.availability_zone],
+  )
+  servers = { efs = "EFS mount targets", fsx = "Lustre file system" }
 }
 
 resource "aws_vpc" "this" {
+  count      = local.vpcs
   cidr_block = var.cidr_block
-  # File systems are found by name.
+  # File systems and endpoints are found by name.
   enable_dns_support   = true
   enable_dns_hostnames = true
   tags                 = { Name = var.name }
 }
 
 resource "aws_internet_gateway" "this" {
-  vpc_id = aws_vpc.this.id
+  count  = local.public
+  vpc_id = aws_vpc.this[0].id
   tags   = { Name = var.name }
 }
 
 resource "aws_route_table" "this" {
-  vpc_id = aws_vpc.this.id
+  count  = local.vpcs
+  vpc_id = aws_vpc.this[0].id
   tags   = { Name = var.name }
 }
 
 resource "aws_route" "default" {
-  route_table_id         = aws_route_table.this.id
+  count                  = local.public
+  route_table_id         = aws_route_table.this[0].id
   destination_cidr_block = "0.0.0.0/0"
-  gateway_id             = aws_internet_gateway.this.id
+  gateway_id             = aws_internet_gateway.this[0].id
 }
 
 resource "aws_subnet" "this" {
-  count                   = var.availability_zone_count
-  vpc_id                  = aws_vpc.this.id
+  count                   = local.subnets
+  vpc_id                  = aws_vpc.this[0].id
   cidr_block              = cidrsubnet(var.cidr_block, 2, count.index)
   availability_zone       = local.zones[count.index]
-  map_public_ip_on_launch = true
+  map_public_ip_on_launch = !var.private
   tags                    = { Name = var.name }
 }
 
 resource "aws_route_table_association" "this" {
-  count          = var.availability_zone_count
+  count          = local.subnets
   subnet_id      = aws_subnet.this[count.index].id
-  route_table_id = aws_route_table.this.id
+  route_table_id = aws_route_table.this[0].id
 }
 
 # Traffic with S3 stays inside AWS; a gateway endpoint is free.
 resource "aws_vpc_endpoint" "s3" {
-  vpc_id            = aws_vpc.this.id
+  count             = local.vpcs
+  vpc_id            = aws_vpc.this[0].id
   vpc_endpoint_type = "Gateway"
   service_name      = "com.amazonaws.${data.aws_region.current.name}.s3"
-  route_table_ids   = [aws_route_table.this.id]
+  route_table_ids   = [aws_route_table.this[0].id]
   tags              = { Name = var.name }
-}
-
-resource "aws_security_group" "this" {
-  name_prefix = "${var.name}-"
-  description = "Jobs and EFS mount targets of miniwdl-cloud"
-  vpc_id      = aws_vpc.this.id
-  tags        = { Name = var.name }
-
-  lifecycle {
-    create_before_destroy = true
-  }
-}
-
-resource "aws_vpc_security_group_ingress_rule" "nfs" {
-  security_group_id            = aws_security_group.this.id
-  description                  = "NFS within the group"
-  ip_protocol                  = "tcp"
-  from_port                    = 2049
-  to_port                      = 2049
-  referenced_security_group_id = aws_security_group.this.id
-}
-
-resource "aws_vpc_security_group_egress_rule" "all" {
-  security_group_id = aws_security_group.this.id
-  description       = "AWS, container registries, and what tasks download"
-  ip_protocol       = "-1"
-  cidr_ipv4         = "0.0.0.0/0"
 }

@@ -17,13 +17,3 @@ output "access_point_arn" {
   description = "ARN of the EFS access point."
   value       = aws_efs_access_point.this.arn
 }
-
-output "bucket_name" {
-  description = "S3 bucket for staged files (under stage/) and outputs."
-  value       = aws_s3_bucket.this.id
-}
-
-output "bucket_arn" {
-  description = "ARN of the bucket."
-  value       = aws_s3_bucket.this.arn
-}
