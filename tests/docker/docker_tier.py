@@ -152,7 +152,7 @@ def empty_registry() -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Aws:
-    """An embedded AWS with the Docker executor, and the environment that its exports make."""
+    """An embedded AWS, and the environment that its exports make."""
 
     env: dict[str, str]
 
@@ -190,19 +190,27 @@ class Aws:
 
 
 @contextmanager
-def local_aws(state: Path, docker_host: str) -> Iterator[Aws]:
-    """`miniwdl-cloud local up` with the Docker executor, and `local down` in any case."""
+def local_aws(state: Path, docker_host: str | None) -> Iterator[Aws]:
+    """`miniwdl-cloud local up`, and `local down` in any case.
+
+    Parameters
+    ----------
+    docker_host
+        Where the Docker Engine is; ``None`` for the process executor.
+    """
     env = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("AWS_", "MINIWDL_", "PYTEST_"))
     }
-    env["DOCKER_HOST"] = docker_host
+    executor = "process"
+    if docker_host is not None:
+        env["DOCKER_HOST"], executor = docker_host, "docker"
     local = f"{BIN}/miniwdl-cloud local"
     try:
         up = subprocess.run(
-            ["bash", "-ec", f'exports=$({local} up --executor docker --state "$1")\n'
-             'eval "$exports"; env -0', "-", state],
+            ["bash", "-ec", f'exports=$({local} up --executor "$2" --state "$1")\n'
+             'eval "$exports"; env -0', "-", state, executor],
             env=env, capture_output=True, text=True, timeout=UP_S,
         )  # fmt: skip
         assert up.returncode == 0, up.stderr
@@ -212,3 +220,49 @@ def local_aws(state: Path, docker_host: str) -> Iterator[Aws]:
             [BIN / "miniwdl-cloud", "local", "down", "--state", state],
             env=env, check=True, stdout=subprocess.DEVNULL, timeout=UP_S,
         )  # fmt: skip
+
+
+@dataclass
+class Done:
+    """A finished run."""
+
+    code: int
+    answer: dict[str, Any]
+    log: str
+
+
+class Runs:
+    """Runs of miniwdl on this machine, whose tasks are jobs of an embedded AWS."""
+
+    def __init__(self, aws: Aws) -> None:
+        self.aws = aws
+        (self.queue,) = aws.client("batch").describe_job_queues(
+            jobQueues=[aws.env["MINIWDL__AWS__WORKFLOW_QUEUE"]]
+        )["jobQueues"]
+        self.tags: dict[str, str] = self.queue["tags"]
+
+    def run(self, directory: Path, source: str, *inputs: str, isolation: str, **env: str) -> Done:
+        """Run a workflow whose files are in a directory of the shared filesystem."""
+        wdl = directory / "source.wdl"
+        wdl.write_text(source)
+        done = subprocess.run(
+            [
+                *(BIN / "miniwdl", "run", wdl, *inputs),
+                *("--dir", directory / "run" / ".", "--error-json", "--verbose"),
+            ],
+            env={
+                **self.aws.env,
+                "MINIWDL__SCHEDULER__CONTAINER_BACKEND": "aws_batch_job",
+                "MINIWDL__FILE_IO__ROOT": str(self.aws.filesystem),
+                "MINIWDL__AWS__TASK_QUEUE": self.tags["DefaultTaskQueue"],
+                "MINIWDL__AWS__FSAP": self.tags["DefaultFsap"],
+                "MINIWDL__AWS__RETRY_WAIT": "0",
+                "MINIWDL__AWS__ISOLATION": isolation,
+                **env,
+            },
+            capture_output=True,
+            text=True,
+            timeout=WORKFLOW_S,
+        )
+        answer = json.loads(done.stdout) if done.stdout.strip().startswith("{") else {}
+        return Done(done.returncode, answer, done.stderr)

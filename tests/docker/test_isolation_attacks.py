@@ -5,22 +5,17 @@ The attacks are those of docs/security.md, by the same names.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
-from docker_tier import BASE_IMAGE, BIN, ROOT, WORKFLOW_S, Aws, local_aws
-
-import isolation_workflow
+from docker_tier import BASE_IMAGE, ROOT, Done, Runs, local_aws
 
 SECRET = "what nobody else may read"
 VICTIM_SLEEPS = "86399"
@@ -167,53 +162,6 @@ task t {
 """
 
 
-@dataclass
-class Done:
-    """A finished run."""
-
-    code: int
-    answer: dict[str, Any]
-    log: str
-
-
-class Runs:
-    """Runs of miniwdl on this machine, whose tasks are containers."""
-
-    def __init__(self, aws: Aws) -> None:
-        self.aws = aws
-        (queue,) = aws.client("batch").describe_job_queues(
-            jobQueues=[aws.env["MINIWDL__AWS__WORKFLOW_QUEUE"]]
-        )["jobQueues"]
-        self._tags: dict[str, str] = queue["tags"]
-
-    def run(self, directory: Path, source: str, *inputs: str, isolation: str, **env: str) -> Done:
-        """Run a workflow whose files are in a directory of the shared filesystem."""
-        wdl = directory / "source.wdl"
-        wdl.write_text(source)
-        done = subprocess.run(
-            [
-                *(BIN / "miniwdl", "run", wdl, *inputs),
-                *("--dir", directory / "run" / ".", "--error-json", "--verbose"),
-            ],
-            env={
-                **self.aws.env,
-                "MINIWDL__SCHEDULER__CONTAINER_BACKEND": "aws_batch_job",
-                "MINIWDL__FILE_IO__ROOT": str(self.aws.filesystem),
-                "MINIWDL__AWS__TASK_QUEUE": self._tags["DefaultTaskQueue"],
-                "MINIWDL__AWS__FSAP": self._tags["DefaultFsap"],
-                "MINIWDL__AWS__RETRY_WAIT": "0",
-                "MINIWDL__AWS__ISOLATION": isolation,
-                "ENGINE_SECRET": SECRET,
-                **env,
-            },
-            capture_output=True,
-            text=True,
-            timeout=WORKFLOW_S,
-        )
-        answer = json.loads(done.stdout) if done.stdout.strip().startswith("{") else {}
-        return Done(done.returncode, answer, done.stderr)
-
-
 @pytest.fixture(scope="module")
 def runs(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     """miniwdl on an embedded AWS with the Docker executor."""
@@ -254,6 +202,7 @@ def test_from_within(runs: Runs, directory: Path, victim_container: Any, isolati
         *(f"precious={directory}/precious", f"genome={directory}/genome", f"victim={victim}"),
         *(f"mount={runs.aws.filesystem}", f"secret={SECRET}"),
         isolation=isolation,
+        ENGINE_SECRET=SECRET,
     )
     assert done.code == 0, done.log[-5000:]
     outcomes = dict(line.split(": ") for line in done.answer["outputs"]["battery.outcomes"])
@@ -280,7 +229,9 @@ def test_afterwards(runs: Runs, directory: Path, tmp_path: Path, isolation: str)
         place = directory / re.sub(r"\W+", "_", name)
         place.mkdir()
         source = TASK.format(command=command, output=output)
-        return runs.run(place, source, f"target={target}", isolation=isolation)
+        return runs.run(
+            place, source, f"target={target}", isolation=isolation, ENGINE_SECRET=SECRET
+        )
 
     names = [n for n in AFTERWARDS if isolation == "strict" or n not in ALLOWED_IN_SHARED]
     with ThreadPoolExecutor(3) as pool:
@@ -302,23 +253,6 @@ def test_the_next_attempt(runs: Runs, directory: Path, tmp_path: Path, isolation
     assert done.code == 0, done.log[-5000:]
     assert done.answer["outputs"]["t.x"] == "well"
     assert (tmp_path / "secret").read_text() == SECRET
-
-
-@pytest.mark.parametrize("isolation", ["shared", "strict"])
-@pytest.mark.parametrize("engine_name", ["aws_batch_job", "aws_batch_job_no_efs"])
-def test_outputs_are_the_same(
-    runs: Runs, directory: Path, engine_name: str, isolation: str
-) -> None:
-    """In containers too, the same workflow gives the same outputs, isolated or not."""
-    done = runs.run(
-        directory,
-        isolation_workflow.SOURCE,
-        *isolation_workflow.make_inputs(directory),
-        isolation=isolation,
-        MINIWDL__SCHEDULER__CONTAINER_BACKEND=engine_name,
-    )
-    assert done.code == 0, done.log[-5000:]
-    isolation_workflow.check(done.answer["outputs"], directory)
 
 
 def test_every_attack_is_documented() -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from batch_helper import Batch, make_client, unique
+from batch_helper import Batch
 from engine_runs import Deployment
 
 import isolation_workflow
@@ -59,54 +57,6 @@ def test_outputs_are_the_same(
         env={**engine, "MINIWDL__AWS__ISOLATION": isolation},
     )
     isolation_workflow.check(run.outputs, deployment.root, copied)
-
-
-@pytest.mark.parametrize("isolation", ["shared", "strict"])
-def test_outputs_are_the_same_on_fsx(deployment: Deployment, isolation: str) -> None:
-    """The workflow job finds FSx for Lustre by its queue's tags, and so do its tasks."""
-    if isolation == "strict":
-        _need_namespaces(deployment.cloud)
-    cloud, batch = deployment.cloud, deployment.batch
-    ec2 = make_client(cloud, "ec2")
-    vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
-    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.0.0/24")["Subnet"]["SubnetId"]
-    system = make_client(cloud, "fsx").create_file_system(
-        FileSystemType="LUSTRE",
-        FileSystemTypeVersion="2.15",
-        StorageCapacity=1200,
-        SubnetIds=[subnet],
-        LustreConfiguration={"DeploymentType": "SCRATCH_2"},
-    )["FileSystem"]["FileSystemId"]
-    environment = batch.environment(subnets=[subnet])
-    queue = batch.queue(
-        environment,
-        tags={
-            "DefaultTaskQueue": batch.queue(environment),
-            "DefaultFsid": system,
-            "DefaultMount": str(cloud.filesystem),
-        },
-    )
-    wdl = deployment.write(isolation_workflow.SOURCE)
-    directory = deployment.root / unique("run")
-    done = subprocess.run(
-        [
-            str(Path(sys.executable).with_name("miniwdl-aws-submit")),
-            *(str(wdl), *isolation_workflow.make_inputs(deployment.root)),
-            *("--workflow-queue", queue, "--follow", "--dir", f"{directory}/."),
-        ],
-        env={
-            **{k: v for k, v in deployment.environ().items() if not k.startswith("MINIWDL")},
-            "MINIWDL__AWS__ISOLATION": isolation,
-            # It is not linked to S3.
-            "MINIWDL__FSX_TO_S3__AUTO": "false",
-        },
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-5000:]
-    outputs = json.loads((directory / "outputs.json").read_text())
-    isolation_workflow.check(outputs, deployment.root)
 
 
 def test_a_task_sees_nothing_else(strict: Deployment) -> None:

@@ -108,6 +108,7 @@ def read_settings(
         # miniwdl warns of options that nobody reads; other parts of this package read the rest.
         if cfg.has_option(setting.section, setting.key):
             cfg.get(setting.section, setting.key)
+    own = found
     found = found.with_tags(tags or {})
     mount = str(mount or found.get(settings.FILE_IO_ROOT) or "").rstrip("/")
     if not mount.startswith("/"):
@@ -132,7 +133,8 @@ def read_settings(
         task_queue=queue,
         task_queue_fallback=found.get(settings.TASK_QUEUE_FALLBACK),
         fs=None if fs is None or settings.is_false(fs) else fs,
-        fsap=found.get(settings.FSAP),
+        # Somebody who names a file system does not mean the deployment's access point.
+        fsap=(own if own.get(settings.FS) else found).get(settings.FSAP),
         efs_iam=found.get(settings.EFS_IAM),
         output_hardlinks=found.get(settings.FILE_IO_HARDLINKS),
         isolation=isolation,
