@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import WDL
-from batch_helper import Batch, make_client, unique
+from batch_helper import Batch, make_client, unique, wait_until
 from engine_runs import Deployment, Run
 from WDL.runtime import config
 
@@ -105,6 +105,38 @@ def test_an_overwritten_input_is_noticed(deployment: Deployment, s3: Any, bucket
     assert run("one", "a") == ("one", ["a"], True)
     files = sorted((deployment.root / "download_cache").glob("files/s3/*/*/f.txt"))
     assert sorted(path.read_text() for path in files) == ["one", "two"]
+
+
+@pytest.mark.parametrize("overwritten", [False, True], ids=["same", "overwritten"])
+def test_a_job_that_read_another_version_is_not_taken_over(
+    deployment: Deployment, s3: Any, bucket: str, overwritten: bool
+) -> None:
+    """What a killed run has left is adopted if its S3 input is still the same, and only then."""
+    gate, started = deployment.root / "gate", deployment.root / "started"
+    source = """
+        version 1.1
+        task t {
+          input { File f  String gate  String started }
+          command <<<
+            echo x >> ~{started}; until [ -e ~{gate} ]; do sleep 0.1; done; cat ~{f}
+          >>>
+          output { String content = read_string(stdout()) }
+        }
+        """
+    s3.put_object(Bucket=bucket, Key="f.txt", Body=b"one")
+    env = {**caching(deployment), "MINIWDL__AWS__ADOPT": "true"}
+    arguments = (f"f=s3://{bucket}/f.txt", f"gate={gate}", f"started={started}")
+    process = deployment.start(source, *arguments, env=env)
+    wait_until(started.exists, "the first task to begin")
+    process.kill()
+    process.communicate()
+    if overwritten:
+        s3.put_object(Bucket=bucket, Key="f.txt", Body=b"two")
+    again = deployment.start(source, *arguments, env=env)
+    gate.touch()
+    run = deployment.finish(again)
+    assert run.outputs["t.content"] == ("two" if overwritten else "one")
+    assert len(started.read_text().split()) == (2 if overwritten else 1)
 
 
 @pytest.fixture

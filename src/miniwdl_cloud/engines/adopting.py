@@ -18,6 +18,7 @@ from ..accounting.adoption import Offer
 from ..filesystems.weather import retried
 from ..jobs.outcome import TaskResult
 from ..miniwdl_compat import CallIdentity
+from ..transfer.versions import versioned_key
 from . import task_files
 
 
@@ -35,7 +36,9 @@ def identify_call(
     recv = yield recv
     container = recv["container"]
     if isinstance(container, IdentifiedTask):
-        container.call = CallIdentity(cfg, logger, task, inputs)
+        call = CallIdentity(cfg, logger, task, inputs)
+        call.key = versioned_key(cfg, logger, call.key, inputs)
+        container.call = call
     recv = yield recv
     yield recv
 

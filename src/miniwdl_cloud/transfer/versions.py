@@ -10,6 +10,7 @@ group ``miniwdl.plugin.cache_backend``, chosen by ``[call_cache] backend``.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import logging
@@ -29,6 +30,97 @@ from .downloads import patiently_for, shared_s3
 
 _Key = tuple[str, bool]
 
+BACKEND = "s3_etag"
+"""Name of this plugin in ``[call_cache] backend``."""
+
+
+class Versions:
+    """What identifies the content of S3 inputs, looked at once.
+
+    Its methods raise `MiniwdlCloudError` where an object cannot be looked at.
+
+    Parameters
+    ----------
+    cfg
+        miniwdl's configuration.
+    """
+
+    def __init__(self, cfg: Any) -> None:
+        self._cfg = cfg
+        self._versions: dict[_Key, str] = {}
+        self._checked: set[_Key] = set()
+        self._lock = threading.Lock()
+
+    def amend(self, key: str, inputs: Any, logger: logging.Logger) -> str:
+        """A call's key with the versions of its S3 inputs; as it is where there are none."""
+        found: set[_Key] = set()
+
+        def visit(value: Value.File | Value.Directory) -> str:
+            if value.value.startswith("s3://"):
+                found.add(_key(value.value, isinstance(value, Value.Directory)))
+            return str(value.value)
+
+        Value.rewrite_env_paths(inputs, visit)
+        if not found:
+            return key
+        versions = [[*item, self.version(*item, logger)] for item in sorted(found)]
+        digest = hashlib.sha256(json.dumps(versions).encode()).digest()
+        return f"{key}-{base64.b32encode(digest[:20]).decode().lower()}"
+
+    def version(self, uri: str, directory: bool, logger: logging.Logger) -> str:
+        """What identifies the content now; the same for the whole run."""
+        key = _key(uri, directory)
+        with self._lock:
+            known = self._versions.get(key)
+        if known is not None:
+            return known
+        found = self._look(uri, directory, logger)
+        with self._lock:
+            known = self._versions.setdefault(key, found)
+        logger.info(_("S3 input", uri=uri, etag=known))
+        return known
+
+    def check(self, uri: str, directory: bool, logger: logging.Logger) -> None:
+        """Look again, once.
+
+        Raises
+        ------
+        ConfigurationError
+            The object was overwritten in the meantime.
+        """
+        key = _key(uri, directory)
+        with self._lock:
+            before = self._versions.get(key)
+            if before is None or key in self._checked:
+                return
+        if self._look(uri, directory, logger) != before:
+            raise ConfigurationError(
+                f"{uri} was overwritten while the run used it; run the workflow again.",
+                {"uri": uri},
+            )
+        with self._lock:
+            self._checked.add(key)
+
+    def _look(self, uri: str, directory: bool, logger: logging.Logger) -> str:
+        s3 = shared_s3(self._cfg)
+        with termination_flag(logger) as terminating:
+            step = patiently_for(uri, logger, terminating)
+            return step(lambda: _directory_tag(s3, uri) if directory else _file_tag(s3, uri))
+
+
+@functools.lru_cache(maxsize=4)
+def versions_of(cfg: Any) -> Versions:
+    """The versions that one run has seen, of which miniwdl hands one configuration object to all
+    plugins."""
+    return Versions(cfg)
+
+
+def versioned_key(cfg: Any, logger: logging.Logger, key: str, inputs: Any) -> str:
+    """A call's key as the chosen cache backend knows it: with the versions of S3 inputs or not."""
+    if cfg["call_cache"]["backend"] != BACKEND:
+        return key
+    return versions_of(cfg).amend(key, inputs, logger)
+
 
 class EtagCache(CallCache):  # type: ignore[misc]
     """miniwdl's own cache, with entity tags of S3 objects in its keys and paths.
@@ -38,10 +130,8 @@ class EtagCache(CallCache):  # type: ignore[misc]
 
     def __init__(self, cfg: Any, logger: logging.Logger) -> None:
         super().__init__(cfg, logger)
-        self._versions: dict[_Key, str] = {}
-        self._checked: set[_Key] = set()
+        self._versions = versions_of(cfg)
         self._amended: dict[str, str] = {}
-        self._versions_lock = threading.Lock()
 
     def get(self, key: str, inputs: Any, output_types: Any) -> Any:
         """Outputs of a call in the cache, if its S3 inputs are still what they were."""
@@ -53,9 +143,7 @@ class EtagCache(CallCache):  # type: ignore[misc]
 
     def get_add_paths(self, key: str) -> CallCacheAddPaths:
         """What miniwdl knows besides of a call that was got or put."""
-        with self._versions_lock:
-            amended = self._amended.get(key, key)
-        return super().get_add_paths(amended)
+        return super().get_add_paths(self._amended.get(key, key))
 
     def download_path(self, uri: str, directory: bool = False) -> str | None:
         """Where in the download cache this version of a file or directory belongs; ``None`` if
@@ -64,7 +152,8 @@ class EtagCache(CallCache):  # type: ignore[misc]
         if found is None or not uri.startswith("s3://"):
             return None if found is None else str(found)
         path = Path(found)
-        version = re.sub(r"[^A-Za-z0-9-]", "_", self._version(uri, directory))
+        version = self._versions.version(uri, directory, self._logger)
+        version = re.sub(r"[^A-Za-z0-9-]", "_", version)
         # miniwdl's tools expect the depth to be the same for all entries.
         return str(path.parent.with_name(f"{path.parent.name}@{version}") / path.name)
 
@@ -76,67 +165,21 @@ class EtagCache(CallCache):  # type: ignore[misc]
         ConfigurationError
             The object was overwritten in the meantime.
         """
-        self._check(uri, directory)
+        self._versions.check(uri, directory, self._logger)
         return str(super().put_download(uri, filename, directory, **kwargs))
 
     def memo_download(self, uri: str, filename: str, directory: bool = False) -> None:
         """Remember what was downloaded for the rest of the run; raises as `put_download`, which
         miniwdl does not call where its caches may not be used."""
-        self._check(uri, directory)
+        self._versions.check(uri, directory, self._logger)
         super().memo_download(uri, filename, directory)
-
-    def _check(self, uri: str, directory: bool) -> None:
-        key = _key(uri, directory)
-        with self._versions_lock:
-            before = self._versions.get(key)
-            if before is None or key in self._checked:
-                return
-        if self._look(uri, directory) != before:
-            raise ConfigurationError(
-                f"{uri} was overwritten while the run used it; run the workflow again.",
-                {"uri": uri},
-            )
-        with self._versions_lock:
-            self._checked.add(key)
 
     def _amend(self, key: str, inputs: Any) -> str:
         if not any(self._cfg["call_cache"].get_bool(use) for use in ("get", "put")):
             return key
-        found: set[_Key] = set()
-
-        def visit(value: Value.File | Value.Directory) -> str:
-            if value.value.startswith("s3://"):
-                found.add(_key(value.value, isinstance(value, Value.Directory)))
-            return str(value.value)
-
-        Value.rewrite_env_paths(inputs, visit)
-        if not found:
-            return key
-        versions = [[*item, self._version(*item)] for item in sorted(found)]
-        digest = hashlib.sha256(json.dumps(versions).encode()).digest()
-        amended = f"{key}-{base64.b32encode(digest[:20]).decode().lower()}"
-        with self._versions_lock:
-            self._amended[key] = amended
+        amended = self._versions.amend(key, inputs, self._logger)
+        self._amended[key] = amended
         return amended
-
-    def _version(self, uri: str, directory: bool) -> str:
-        """What identifies the content now; the same for the whole run."""
-        key = _key(uri, directory)
-        with self._versions_lock:
-            known = self._versions.get(key)
-        if known is not None:
-            return known
-        found = self._look(uri, directory)
-        with self._versions_lock:
-            known = self._versions.setdefault(key, found)
-        self._logger.info(_("S3 input", uri=uri, etag=known))
-        return known
-
-    def _look(self, uri: str, directory: bool) -> str:
-        s3 = shared_s3(self._cfg)
-        with termination_flag(self._logger) as terminating:
-            step = patiently_for(uri, self._logger, terminating)
-            return step(lambda: _directory_tag(s3, uri) if directory else _file_tag(s3, uri))
 
 
 def _key(uri: str, directory: bool) -> _Key:
