@@ -303,6 +303,83 @@ FARGATE_EXECUTE_COMMAND = _fargate(
     default=False,
 )
 
+
+def _fleet(key: str, help: str, **more: Any) -> Setting:
+    return Setting("fleet", key, help, **more)
+
+
+FLEET_DIR = _fleet(
+    "dir",
+    "directory of the shared filesystem in which manager and workers of a fleet know of each other",
+    default="/mnt/shared/.swarm",
+)
+FLEET_PERIOD = _fleet(
+    "period", "seconds between two looks of a manager or worker", kind="float", default=10.0
+)
+FLEET_BURST = _fleet(
+    "burst", "whether this worker shuts down when idle", kind="bool", default=False
+)
+FLEET_IDLE_MINUTES = _fleet(
+    "burst_worker_idle_minutes",
+    "minutes without tasks after which a burst worker shuts down",
+    kind="float",
+    default=30.0,
+)
+FLEET_ORPHAN_MINUTES = _fleet(
+    "orphan_minutes",
+    "minutes outside of the swarm after which a worker shuts down",
+    kind="float",
+    default=30.0,
+)
+FLEET_DRAIN_SECONDS = _fleet(
+    "drain_seconds",
+    "seconds that a worker's tasks have to end after a spot interruption notice, before it leaves",
+    kind="float",
+    default=60.0,
+)
+FLEET_GROUP = _fleet(
+    "group",
+    "name of the auto scaling group of this worker, which becomes smaller when an idle or orphaned"
+    " worker shuts down; without it the group would start another",
+)
+FLEET_SHUTDOWN_COMMAND = _fleet(
+    "shutdown_command", "command that ends a worker's machine", default="shutdown -h now"
+)
+FLEET_METADATA_URL = _fleet(
+    "metadata_url",
+    "URL of the EC2 instance metadata service; 0 means none",
+    default="http://169.254.169.254",
+)
+FLEET_SCALE = _fleet(
+    "scale",
+    "whether the manager raises the burst group for tasks that wait: off, dry-run (it only logs"
+    " what it would do) or on",
+    default="off",
+)
+FLEET_BURST_GROUP = _fleet(
+    "burst_group", "name of the auto scaling group of burst workers, for the manager"
+)
+FLEET_BURST_MAX = _fleet(
+    "burst_max",
+    "most burst workers that the manager asks for; by default the maximum of the group",
+    kind="int",
+)
+FLEET_SCALE_WAIT = _fleet(
+    "scale_wait",
+    "seconds that tasks have to have waited for room before the manager raises the burst group, and"
+    " between two changes",
+    kind="float",
+    default=60.0,
+)
+FLEET_FORGET_MINUTES = _fleet(
+    "forget_minutes",
+    "minutes after which the manager removes a lost worker from the swarm",
+    kind="float",
+    default=10.0,
+)
+FLEET_SSH_USER = _fleet("ssh_user", "user of `miniwdl-cloud fleet ssh`")
+FLEET_SSH_KEY = _fleet("ssh_key", "private key of `miniwdl-cloud fleet ssh`")
+
 MIN_FREE_SPACE = _aws(
     "min_free_space_gib",
     "GiB that have to be free on the shared filesystem for a run to begin; 0 for no such condition",
@@ -437,6 +514,25 @@ def env_source(environ: Mapping[str, str] | None = None) -> Source:
     """Settings from ``MINIWDL__SECTION__KEY`` variables."""
     environ = environment() if environ is None else environ
     return lambda section, key: environ.get(env_name(section, key))
+
+
+FLEET_ENVIRONMENT = Path("/etc/miniwdl-cloud/fleet.env")
+"""The environment file of a fleet's systemd units, which people's commands read too."""
+
+
+def env_file_source(path: Path) -> Source:
+    """Settings from a systemd environment file; none if there is no such file, or if it may not be
+    read."""
+    values: dict[str, str] = {}
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        name, equals, value = line.strip().partition("=")
+        if equals and not name.startswith(("#", ";")):
+            values[name.strip()] = value.strip().strip("\"'")
+    return env_source(values)
 
 
 def cfg_files(environ: Mapping[str, str] | None = None) -> list[Path]:
