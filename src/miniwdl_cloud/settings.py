@@ -72,6 +72,11 @@ TASK_QUEUE_FALLBACK = _aws(
     tag="DefaultTaskQueueFallback",
 )
 WORKFLOW_QUEUE = _aws("workflow_queue", "Batch job queue for the workflow job")
+WORKFLOW_ENGINE = _aws(
+    "workflow_engine",
+    "what runs the workflow job: batch, or fargate for an ECS task; by default fargate where an ECS"
+    " cluster is named and no workflow queue, else batch",
+)
 WORKFLOW_ROLE = _aws(
     "workflow_role",
     "ARN of the IAM role of the workflow job (job role and execution role)",
@@ -248,11 +253,13 @@ FARGATE_SUBNETS = _fargate(
     "subnets",
     "ids of the subnets of ECS tasks, with blanks or commas between them; by default those of the"
     " workflow job queue",
+    tag="DefaultEcsSubnets",
 )
 FARGATE_SECURITY_GROUPS = _fargate(
     "security_groups",
     "ids of the security groups of ECS tasks, as of `subnets`; by default those of the workflow job"
     " queue",
+    tag="DefaultEcsSecurityGroups",
 )
 FARGATE_EFS_SECURITY_GROUP = _fargate(
     "efs_security_group", "id of one more security group of ECS tasks, which lets them reach EFS"

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from .. import settings
 from ..errors import ConfigurationError, UsageError
 from ..housekeeping.space import check_space
+from ..workflow_job import workflow_job_id
 
 
 class ConfigLoader(Protocol):
@@ -155,7 +156,7 @@ def read_settings(
         boto3_retries=_canonical(found.get(settings.BOTO3_RETRIES)),
         accounting_dir=str(Path(mount) / found.get(settings.ACCOUNTING_DIR)),
         adopt=found.get(settings.ADOPT),
-        parent_job_id=environ.get("AWS_BATCH_JOB_ID"),
+        parent_job_id=workflow_job_id(environ),
         parent_attempt=_attempt(environ.get("AWS_BATCH_JOB_ATTEMPT")),
     )
 

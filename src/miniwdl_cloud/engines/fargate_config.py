@@ -3,7 +3,6 @@ deployment."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -13,13 +12,11 @@ from ..aws.discovery import Queue, look_up_queues
 from ..aws.session import AwsSession
 from ..errors import AccessDenied, ConfigurationError, UsageError
 from .config import ConfigLoader, EngineSettings, read_settings
-
-SUBNETS_MOST, GROUPS_MOST = 16, 5
-"""Of a task (API reference, AwsVpcConfiguration)."""
+from .ecs_place import EcsPlace, find_place
 
 
 @dataclass(frozen=True)
-class FargateSettings:
+class FargateSettings(EcsPlace):
     """Settings of the Fargate engine; see `miniwdl_cloud.settings` for their meaning.
 
     Parameters
@@ -34,24 +31,9 @@ class FargateSettings:
 
     common: EngineSettings
     region: str
-    cluster: str
-    subnets: tuple[str, ...]
-    security_groups: tuple[str, ...]
-    assign_public_ip: bool
-    execution_role: str | None
-    log_group: str | None
     cpu_units: int
     memory_mib: int
     execute_command: bool
-
-    @property
-    def network(self) -> dict[str, object]:
-        """`awsvpcConfiguration` of a task."""
-        return {
-            "subnets": list(self.subnets),
-            "securityGroups": list(self.security_groups),
-            "assignPublicIp": "ENABLED" if self.assign_public_ip else "DISABLED",
-        }
 
 
 def read_fargate_settings(
@@ -93,50 +75,14 @@ def read_fargate_settings(
     common = replace(common, task_role=role, job_timeout_s=timeout_s)
     if file_system:
         common = replace(common, fs=file_system)
-    cluster = found.get(settings.FARGATE_CLUSTER)
-    if not cluster:
-        raise ConfigurationError(
-            f"Set [aws_fargate] cluster ({settings.FARGATE_CLUSTER.env}) to the ECS cluster for"
-            f" tasks, or tag the workflow job queue with {settings.FARGATE_CLUSTER.tag}."
-        )
-    subnets = _ids(found.get(settings.FARGATE_SUBNETS)) or (queue.subnets if queue else ())
-    if not subnets:
-        raise ConfigurationError(
-            f"Set [aws_fargate] subnets ({settings.FARGATE_SUBNETS.env}) to the subnets for ECS"
-            f" tasks, or [aws] workflow_queue ({settings.WORKFLOW_QUEUE.env}) to the queue whose"
-            " subnets they shall use."
-        )
-    groups = _ids(found.get(settings.FARGATE_SECURITY_GROUPS))
-    groups = groups or (queue.security_groups if queue else ())
-    efs_group = found.get(settings.FARGATE_EFS_SECURITY_GROUP)
-    if efs_group and efs_group not in groups:
-        groups = (*groups, efs_group)
-    if len(subnets) > SUBNETS_MOST or len(groups) > GROUPS_MOST:
-        raise ConfigurationError(
-            f"An ECS task can have {SUBNETS_MOST} subnets and {GROUPS_MOST} security groups; name"
-            " fewer in [aws_fargate] subnets and security_groups."
-        )
-    log_group = found.get(settings.FARGATE_LOG_GROUP)
-    if log_group is not None and settings.is_false(log_group):
-        log_group = None
-    execution_role = found.get(settings.FARGATE_EXECUTION_ROLE) or found.get(settings.WORKFLOW_ROLE)
-    if log_group and not execution_role:
-        raise ConfigurationError(
-            f"Set [aws_fargate] execution_role ({settings.FARGATE_EXECUTION_ROLE.env}) to the role"
-            " with which ECS writes logs, or [aws_fargate] log_group to 0."
-        )
+    place = find_place(found, queue)
     cpu, memory = found.get(settings.FARGATE_CPU_SHARES), found.get(settings.FARGATE_MEMORY_MB)
     if cpu < 1 or memory < 1:
         raise UsageError("[aws_fargate] default_cpu_shares and default_memory_mb must be above 0.")
     return FargateSettings(
+        **vars(place),
         common=common,
         region=session.region,
-        cluster=cluster,
-        subnets=subnets,
-        security_groups=groups,
-        assign_public_ip=found.get(settings.FARGATE_ASSIGN_PUBLIC_IP),
-        execution_role=execution_role,
-        log_group=log_group,
         cpu_units=cpu,
         memory_mib=memory,
         execute_command=found.get(settings.FARGATE_EXECUTE_COMMAND),
@@ -181,7 +127,3 @@ def _mount(found: settings.Settings) -> str | None:
             f" it, or [aws_fargate] efs_mountpoint ({settings.FARGATE_EFS_MOUNTPOINT.env})."
         )
     return mount
-
-
-def _ids(text: str | None) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(re.findall(r"[^\s,]+", text or "")))
