@@ -59,10 +59,10 @@ output "subnet_ids" {
 
 output "ecs_cluster" {
   description = "ECS cluster for tasks on Fargate; null without."
-  value       = module.batch.ecs_cluster
+  value       = one(module.ecs[*].cluster_name)
 }
 
 output "ecs_log_group" {
   description = "Log group of tasks on Fargate; null without."
-  value       = module.batch.ecs_log_group
+  value       = one(module.ecs[*].log_group)
 }

@@ -33,10 +33,27 @@ variable "s3_input_buckets" {
   default     = []
 }
 
+variable "stage_expiration_days" {
+  description = "Days after which staged WDL source code and inputs are deleted."
+  type        = number
+  default     = 30
+}
+
 variable "create_spot_service_roles" {
   description = "Make the service-linked role of EC2 Spot; needed once in an account."
   type        = bool
   default     = false
+}
+
+variable "permissions_boundary" {
+  description = "ARN of a policy that bounds what the roles made here may ever do; empty for none."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = can(regex("^$|^arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/.+$", var.permissions_boundary))
+    error_message = "Give the ARN of an IAM policy."
+  }
 }
 
 variable "task_max_vcpus" {
@@ -79,12 +96,18 @@ variable "enable_task_fallback" {
 }
 
 variable "task_instance_types" {
-  description = "Instance families or types for task jobs, all of x86-64."
+  description = "Instance families or types for task jobs, all of one architecture."
   type        = list(string)
   default = [
     "m5d", "m6i", "m6id", "m7i", "c5d", "c6i", "c6id", "c7i", "r5d", "r6i", "r6id", "r7i", "g4dn",
     "g5",
   ]
+}
+
+variable "gpu_instance_types" {
+  description = "GPU instance families or types for a compute environment of their own, such as g6; none without."
+  type        = list(string)
+  default     = []
 }
 
 variable "task_root_volume_gib" {
@@ -98,6 +121,24 @@ variable "task_root_volume_gib" {
   }
 }
 
+variable "enable_events" {
+  description = "Tell workflow jobs of their tasks' state changes by EventBridge and SQS; without, they ask Batch."
+  type        = bool
+  default     = true
+}
+
+variable "enable_fargate" {
+  description = "Make an ECS cluster, which the engine aws_fargate runs tasks in."
+  type        = bool
+  default     = true
+}
+
+variable "private_subnets" {
+  description = "Make private subnets with endpoints: nothing but AWS is reached, and every image has to be in ECR."
+  type        = bool
+  default     = false
+}
+
 variable "availability_zone_count" {
   description = "Availability zones to use: 2 or 3."
   type        = number
@@ -109,10 +150,16 @@ variable "availability_zone_count" {
   }
 }
 
-variable "stage_expiration_days" {
-  description = "Days after which staged WDL source code and inputs are deleted."
-  type        = number
-  default     = 30
+variable "subnet_ids" {
+  description = "Subnets that are there, one an availability zone, in place of a VPC of their own."
+  type        = list(string)
+  default     = []
+}
+
+variable "security_group_id" {
+  description = "Security group that goes with subnet_ids. It has to let in TCP 2049 from its own members, and to let out everything."
+  type        = string
+  default     = ""
 }
 
 variable "mount_point" {
@@ -124,10 +171,4 @@ variable "mount_point" {
     condition     = can(regex("^$|^/.*[^/]$", var.mount_point))
     error_message = "Give an absolute path without a slash at its end."
   }
-}
-
-variable "enable_fargate" {
-  description = "Make an ECS cluster, which the engine aws_fargate runs tasks in."
-  type        = bool
-  default     = true
 }

@@ -1,51 +1,7 @@
 # What would be made, without AWS: terraform init && terraform test
 
 mock_provider "aws" {
-  mock_data "aws_availability_zones" {
-    defaults = { names = ["us-east-1a", "us-east-1b", "us-east-1c", "us-east-1d"] }
-  }
-  mock_data "aws_region" {
-    defaults = { name = "us-east-1" }
-  }
-  mock_data "aws_partition" {
-    defaults = { partition = "aws", dns_suffix = "amazonaws.com" }
-  }
-  mock_data "aws_caller_identity" {
-    defaults = { account_id = "123456789012" }
-  }
-  mock_data "aws_iam_policy_document" {
-    defaults = { json = "{}" }
-  }
-  mock_resource "aws_iam_role" {
-    defaults = { arn = "arn:aws:iam::123456789012:role/mock" }
-  }
-  mock_resource "aws_iam_instance_profile" {
-    defaults = { arn = "arn:aws:iam::123456789012:instance-profile/mock" }
-  }
-  mock_resource "aws_launch_template" {
-    defaults = { id = "lt-12345678", latest_version = 1 }
-  }
-  mock_resource "aws_batch_compute_environment" {
-    defaults = { arn = "arn:aws:batch:us-east-1:123456789012:compute-environment/mock" }
-  }
-  mock_resource "aws_batch_job_queue" {
-    defaults = { arn = "arn:aws:batch:us-east-1:123456789012:job-queue/mock" }
-  }
-  mock_resource "aws_efs_file_system" {
-    defaults = { arn = "arn:aws:elasticfilesystem:us-east-1:123456789012:file-system/fs-12345678" }
-  }
-  mock_resource "aws_efs_access_point" {
-    defaults = { arn = "arn:aws:elasticfilesystem:us-east-1:123456789012:access-point/fsap-12345678" }
-  }
-  mock_resource "aws_sqs_queue" {
-    defaults = { arn = "arn:aws:sqs:us-east-1:123456789012:mock" }
-  }
-  mock_resource "aws_ecs_cluster" {
-    defaults = { arn = "arn:aws:ecs:us-east-1:123456789012:cluster/mock" }
-  }
-  mock_resource "aws_s3_bucket" {
-    defaults = { arn = "arn:aws:s3:::mock" }
-  }
+  source = "../mocks"
 }
 
 run "defaults" {
@@ -82,6 +38,49 @@ run "without_fallback_in_two_zones" {
     condition     = length(output.subnet_ids) == 2
     error_message = "Two availability zones are used."
   }
+}
+
+run "without_events" {
+  variables {
+    enable_events = false
+  }
+  assert {
+    condition     = length(module.events) == 0
+    error_message = "There is no event queue."
+  }
+}
+
+run "private_subnets" {
+  variables {
+    private_subnets = true
+  }
+  assert {
+    condition     = length(output.subnet_ids) == 3
+    error_message = "Private subnets are in three zones, too."
+  }
+}
+
+run "subnets_that_are_there" {
+  variables {
+    subnet_ids        = ["subnet-1", "subnet-2"]
+    security_group_id = "sg-1"
+  }
+  assert {
+    condition     = output.subnet_ids == tolist(["subnet-1", "subnet-2"])
+    error_message = "Jobs run in the subnets that were named."
+  }
+  assert {
+    condition     = output.security_group_id == "sg-1" && output.vpc_id == "vpc-12345678"
+    error_message = "Neither a security group nor a VPC is made."
+  }
+}
+
+run "a_boundary_that_is_no_policy" {
+  command = plan
+  variables {
+    permissions_boundary = "admin"
+  }
+  expect_failures = [var.permissions_boundary]
 }
 
 run "a_name_that_cannot_be_one" {

@@ -2,58 +2,28 @@
 # service-linked role, which updates in place need.
 
 locals {
-  # Tags of instances: Batch does not take them from the provider's default tags.
-  instance_tags = merge(var.tags, { Name = var.name })
+  spot   = { type = "SPOT", allocation = "SPOT_PRICE_CAPACITY_OPTIMIZED", bid = var.spot_bid_percentage }
+  demand = { type = "EC2", allocation = "BEST_FIT_PROGRESSIVE", bid = null }
+  tasks  = { types = var.task_instance_types, most = var.task_max_vcpus }
+  gpus   = { types = var.gpu_instance_types, most = var.task_max_vcpus }
+  # On Fargate, where workflow jobs run else, only EFS can be mounted.
+  workflows = { types = var.workflow_instance_types, most = var.workflow_max_vcpus }
   environments = merge(
-    {
-      spot = {
-        type       = "SPOT"
-        allocation = "SPOT_PRICE_CAPACITY_OPTIMIZED"
-        bid        = var.spot_bid_percentage
-      }
-    },
-    var.enable_task_fallback ? {
-      fallback = { type = "EC2", allocation = "BEST_FIT_PROGRESSIVE", bid = null }
-    } : {},
+    { task = merge(local.spot, local.tasks) },
+    var.enable_task_fallback ? { task-fallback = merge(local.demand, local.tasks) } : {},
+    # A second choice of the task queue: for jobs that ask for a GPU, where the first has none.
+    length(var.gpu_instance_types) > 0 ? { task-gpu = merge(local.spot, local.gpus) } : {},
+    var.fsx == null ? {} : { workflow = merge(local.demand, local.workflows) },
   )
   queues = merge(
-    { spot = "${var.name}-task" },
-    var.enable_task_fallback ? { fallback = "${var.name}-task-fallback" } : {},
+    { task = concat(["task"], length(var.gpu_instance_types) > 0 ? ["task-gpu"] : []) },
+    var.enable_task_fallback ? { task-fallback = ["task-fallback"] } : {},
   )
 }
 
-resource "aws_launch_template" "task" {
-  name_prefix            = "${var.name}-"
-  update_default_version = true
-  # MIME multipart, as Batch adds its own part to it. Made by scripts/make-templates.
-  user_data = filebase64("${path.module}/user_data.txt")
-  tags      = { Name = var.name }
-
-  metadata_options {
-    http_endpoint               = "enabled"
-    http_tokens                 = "required"
-    http_put_response_hop_limit = 1
-  }
-
-  block_device_mappings {
-    device_name = "/dev/xvda"
-    ebs {
-      volume_type           = "gp3"
-      volume_size           = var.task_root_volume_gib
-      encrypted             = true
-      delete_on_termination = true
-    }
-  }
-
-  tag_specifications {
-    resource_type = "volume"
-    tags          = local.instance_tags
-  }
-}
-
-resource "aws_batch_compute_environment" "task" {
+resource "aws_batch_compute_environment" "instances" {
   for_each                        = local.environments
-  compute_environment_name_prefix = "${var.name}-task-"
+  compute_environment_name_prefix = "${var.name}-${each.key}-"
   type                            = "MANAGED"
   state                           = "ENABLED"
   tags                            = { Name = var.name }
@@ -63,8 +33,8 @@ resource "aws_batch_compute_environment" "task" {
     allocation_strategy = each.value.allocation
     bid_percentage      = each.value.bid
     min_vcpus           = 0
-    max_vcpus           = var.task_max_vcpus
-    instance_type       = var.task_instance_types
+    max_vcpus           = each.value.most
+    instance_type       = each.value.types
     instance_role       = aws_iam_instance_profile.instance.arn
     subnets             = var.subnet_ids
     security_group_ids  = [var.security_group_id]
@@ -87,10 +57,12 @@ resource "aws_batch_compute_environment" "task" {
     create_before_destroy = true
   }
 
-  depends_on = [aws_iam_role_policy_attachment.instance]
+  # An environment whose instances cannot register ends as invalid.
+  depends_on = [aws_iam_role_policy.instance]
 }
 
-resource "aws_batch_compute_environment" "workflow" {
+resource "aws_batch_compute_environment" "fargate" {
+  count                           = var.fsx == null ? 1 : 0
   compute_environment_name_prefix = "${var.name}-workflow-"
   type                            = "MANAGED"
   state                           = "ENABLED"
@@ -113,14 +85,17 @@ resource "aws_batch_compute_environment" "workflow" {
 # waiting.
 resource "aws_batch_job_queue" "task" {
   for_each = local.queues
-  name     = each.value
+  name     = "${var.name}-${each.key}"
   state    = "ENABLED"
   priority = 1
   tags     = { Name = var.name }
 
-  compute_environment_order {
-    order               = 1
-    compute_environment = aws_batch_compute_environment.task[each.key].arn
+  dynamic "compute_environment_order" {
+    for_each = each.value
+    content {
+      order               = compute_environment_order.key + 1
+      compute_environment = aws_batch_compute_environment.instances[compute_environment_order.value].arn
+    }
   }
 
   job_state_time_limit_action {
@@ -145,28 +120,45 @@ resource "aws_batch_job_queue" "workflow" {
   priority = 1
 
   compute_environment_order {
-    order               = 1
-    compute_environment = aws_batch_compute_environment.workflow.arn
+    order = 1
+    compute_environment = (
+      var.fsx == null
+      ? aws_batch_compute_environment.fargate[0].arn
+      : aws_batch_compute_environment.instances["workflow"].arn
+    )
   }
 
   tags = merge(
     {
       Name                  = var.name
-      DefaultTaskQueue      = local.queues["spot"]
-      DefaultFsap           = var.access_point_id
+      DefaultTaskQueue      = "${var.name}-task"
       DefaultStageUri       = "s3://${var.bucket_name}/stage"
       DefaultTaskRoleArn    = aws_iam_role.task.arn
-      DefaultEventQueueUrl  = aws_sqs_queue.events.url
       WorkflowEngineRoleArn = aws_iam_role.workflow.arn
     },
-    var.enable_task_fallback ? {
-      DefaultTaskQueueFallback = local.queues["fallback"]
-    } : {},
-    var.enable_fargate ? {
-      DefaultEcsCluster          = aws_ecs_cluster.tasks[0].name
-      DefaultEcsExecutionRoleArn = aws_iam_role.execution[0].arn
-      DefaultEcsLogGroup         = aws_cloudwatch_log_group.tasks[0].name
-    } : {},
-    var.mount_point == "" ? {} : { DefaultMount = var.mount_point },
+    var.enable_task_fallback ? { DefaultTaskQueueFallback = "${var.name}-task-fallback" } : {},
+    var.efs == null ? {} : { DefaultFsap = var.efs.access_point_id },
+    var.efs == null || var.mount_point == "" ? {} : { DefaultMount = var.mount_point },
+    var.fsx == null ? {} : { DefaultFsid = var.fsx.file_system_id, DefaultMount = "/mnt/fsx" },
+    var.events == null ? {} : { DefaultEventQueueUrl = var.events.queue_url },
+    var.ecs == null ? {} : {
+      DefaultEcsCluster          = var.ecs.cluster_name
+      DefaultEcsExecutionRoleArn = var.ecs.execution_role_arn
+      DefaultEcsLogGroup         = var.ecs.log_group
+    },
   )
+
+  lifecycle {
+    precondition {
+      condition     = (var.efs == null) != (var.fsx == null)
+      error_message = "A deployment has one shared file system: give efs or fsx."
+    }
+    precondition {
+      condition     = var.ecs == null || var.fsx == null
+      error_message = "On Fargate FSx for Lustre cannot be mounted; leave ecs out."
+    }
+  }
+
+  # A workflow job may come at once, and uses its role's policies.
+  depends_on = [aws_iam_role_policy.workflow, aws_iam_role_policy.workflow_s3]
 }

@@ -1,156 +1,123 @@
-# Roles, each with what it needs and nothing else.
+# Roles, each with what it needs and nothing else. Policies are made by scripts/make-templates; those
+# on buckets are here, as there may be several.
 
 data "aws_caller_identity" "current" {}
 data "aws_partition" "current" {}
 data "aws_region" "current" {}
 
 locals {
-  place       = "${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}"
-  prefix      = "arn:${data.aws_partition.current.partition}"
-  definitions = "${local.prefix}:batch:${local.place}:job-definition/*"
-  jobs        = "${local.prefix}:batch:${local.place}:job/*"
+  prefix = "arn:${data.aws_partition.current.partition}"
   own_buckets = concat(
     [var.bucket_arn],
     [for name in var.s3upload_buckets : "${local.prefix}:s3:::${name}"],
   )
   input_buckets = [for name in var.s3_input_buckets : "${local.prefix}:s3:::${name}"]
+  boundary      = var.permissions_boundary == "" ? null : var.permissions_boundary
+  account = {
+    partition  = data.aws_partition.current.partition
+    region     = data.aws_region.current.name
+    account_id = data.aws_caller_identity.current.account_id
+  }
+  # What policies name. Where something is not made, its name is not used.
+  named = merge(local.account, {
+    has_task_fallback      = var.enable_task_fallback
+    has_events             = var.events != null
+    task_queue             = aws_batch_job_queue.task["task"].arn
+    task_queue_fallback    = var.enable_task_fallback ? aws_batch_job_queue.task["task-fallback"].arn : ""
+    task_role_arn          = aws_iam_role.task.arn
+    event_queue_arn        = var.events == null ? "" : var.events.queue_arn
+    file_system            = var.fsx == null ? "" : var.fsx.file_system_id
+    file_system_arn        = var.efs == null ? "" : var.efs.file_system_arn
+    access_point_arn       = var.efs == null ? "" : var.efs.access_point_arn
+    ecs_cluster            = var.ecs == null ? "" : var.ecs.cluster_name
+    ecs_cluster_arn        = var.ecs == null ? "" : var.ecs.cluster_arn
+    ecs_execution_role_arn = var.ecs == null ? "" : var.ecs.execution_role_arn
+  })
+  workflow_policies = concat(
+    ["start", "batch", var.fsx == null ? "efs" : "fsx"],
+    var.ecs == null ? [] : ["ecs"],
+  )
 }
 
-data "aws_iam_policy_document" "ecs_tasks" {
+data "aws_iam_policy_document" "trust" {
+  for_each = {
+    ecs = "ecs-tasks.amazonaws.com"
+    ec2 = "ec2.${data.aws_partition.current.dns_suffix}"
+  }
+
   statement {
     actions = ["sts:AssumeRole"]
     principals {
       type        = "Service"
-      identifiers = ["ecs-tasks.amazonaws.com"]
+      identifiers = [each.value]
     }
   }
 }
 
-data "aws_iam_policy_document" "ec2" {
-  statement {
-    actions = ["sts:AssumeRole"]
-    principals {
-      type        = "Service"
-      identifiers = ["ec2.${data.aws_partition.current.dns_suffix}"]
-    }
-  }
-}
-
-# Of the workflow job: what miniwdl needs to run tasks (job role), and what Batch needs to start it
-# (execution role). It may hand on the task role only.
+# Of the workflow job: what miniwdl needs to run tasks (job role), and what ECS needs to start it
+# (execution role). It may hand on the task roles only.
 resource "aws_iam_role" "workflow" {
-  name_prefix        = "${var.name}-workflow-"
-  description        = "Workflow jobs of miniwdl-cloud"
-  assume_role_policy = data.aws_iam_policy_document.ecs_tasks.json
-  tags               = { Name = var.name }
+  name_prefix          = "${var.name}-workflow-"
+  description          = "Workflow jobs of miniwdl-cloud"
+  assume_role_policy   = data.aws_iam_policy_document.trust["ecs"].json
+  permissions_boundary = local.boundary
+  tags                 = { Name = var.name }
 }
 
-resource "aws_iam_role_policy_attachment" "workflow" {
-  role       = aws_iam_role.workflow.name
-  policy_arn = "${local.prefix}:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy"
+resource "aws_iam_role_policy" "workflow" {
+  for_each = toset(local.workflow_policies)
+  name     = each.key
+  role     = aws_iam_role.workflow.id
+  policy   = templatefile("${path.module}/policies/workflow-${each.key}.tftpl", local.named)
 }
 
-data "aws_iam_policy_document" "batch" {
-  statement {
-    sid       = "SubmitTasks"
-    actions   = ["batch:SubmitJob"]
-    resources = concat([local.definitions], [for queue in aws_batch_job_queue.task : queue.arn])
-  }
-
-  statement {
-    sid       = "Definitions"
-    actions   = ["batch:RegisterJobDefinition", "batch:DeregisterJobDefinition"]
-    resources = [local.definitions]
-  }
-
-  statement {
-    sid       = "EndTasks"
-    actions   = ["batch:CancelJob", "batch:TerminateJob"]
-    resources = [local.jobs]
-  }
-
-  statement {
-    sid       = "TagTasks"
-    actions   = ["batch:TagResource"]
-    resources = [local.definitions, local.jobs]
-  }
-
-  # These actions know no resources.
-  statement {
-    sid = "Look"
-    actions = [
-      "batch:DescribeComputeEnvironments",
-      "batch:DescribeJobDefinitions",
-      "batch:DescribeJobQueues",
-      "batch:DescribeJobs",
-      "batch:ListJobs",
-      "ec2:DescribeInstanceTypes",
-    ]
-    resources = ["*"]
-  }
-
-  statement {
-    sid       = "Events"
-    actions   = ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage"]
-    resources = [aws_sqs_queue.events.arn]
-  }
-
-  statement {
-    sid       = "TaskRole"
-    actions   = ["iam:PassRole"]
-    resources = [aws_iam_role.task.arn]
-    condition {
-      test     = "StringEquals"
-      variable = "iam:PassedToService"
-      values   = ["ecs-tasks.amazonaws.com"]
-    }
-  }
-}
-
-resource "aws_iam_role_policy" "batch" {
-  name   = "batch"
+resource "aws_iam_role_policy" "workflow_s3" {
+  name   = "s3"
   role   = aws_iam_role.workflow.id
-  policy = data.aws_iam_policy_document.batch.json
+  policy = data.aws_iam_policy_document.s3["workflow"].json
 }
 
-data "aws_iam_policy_document" "logs" {
-  statement {
-    actions   = ["logs:GetLogEvents"]
-    resources = ["${local.prefix}:logs:${local.place}:log-group:/aws/batch/job:*"]
-  }
+# Of task jobs, for those that fetch s3:// inputs: reading, nothing else.
+resource "aws_iam_role" "task" {
+  name_prefix          = "${var.name}-task-"
+  description          = "Task jobs of miniwdl-cloud"
+  assume_role_policy   = data.aws_iam_policy_document.trust["ecs"].json
+  permissions_boundary = local.boundary
+  tags                 = { Name = var.name }
 }
 
-resource "aws_iam_role_policy" "logs" {
-  name   = "logs"
-  role   = aws_iam_role.workflow.id
-  policy = data.aws_iam_policy_document.logs.json
+resource "aws_iam_role_policy" "task_s3" {
+  name   = "s3"
+  role   = aws_iam_role.task.id
+  policy = data.aws_iam_policy_document.s3["task"].json
 }
 
-data "aws_iam_policy_document" "efs" {
-  statement {
-    actions = [
-      "elasticfilesystem:ClientMount",
-      "elasticfilesystem:ClientRootAccess",
-      "elasticfilesystem:ClientWrite",
-    ]
-    resources = [var.file_system_arn]
-    condition {
-      test     = "StringEquals"
-      variable = "elasticfilesystem:AccessPointArn"
-      values   = [var.access_point_arn]
-    }
-  }
-
-  statement {
-    actions   = ["elasticfilesystem:DescribeAccessPoints"]
-    resources = [var.file_system_arn, var.access_point_arn]
-  }
+# Of instances. EC2 jobs of Batch run in the host's network, so their commands can reach the
+# instance's credentials: this role can do what the ECS agent needs, nothing else.
+resource "aws_iam_role" "instance" {
+  name_prefix          = "${var.name}-instance-"
+  description          = "Task instances of miniwdl-cloud"
+  assume_role_policy   = data.aws_iam_policy_document.trust["ec2"].json
+  permissions_boundary = local.boundary
+  tags                 = { Name = var.name }
 }
 
-resource "aws_iam_role_policy" "efs" {
-  name   = "efs"
-  role   = aws_iam_role.workflow.id
-  policy = data.aws_iam_policy_document.efs.json
+resource "aws_iam_role_policy" "instance" {
+  for_each = toset(["agent", "start"])
+  name     = each.key
+  role     = aws_iam_role.instance.id
+  policy   = templatefile("${path.module}/policies/instance-${each.key}.tftpl", local.account)
+}
+
+resource "aws_iam_instance_profile" "instance" {
+  name_prefix = "${var.name}-"
+  role        = aws_iam_role.instance.name
+  tags        = { Name = var.name }
+}
+
+resource "aws_iam_service_linked_role" "spot" {
+  count            = var.create_spot_service_roles ? 1 : 0
+  aws_service_name = "spot.amazonaws.com"
 }
 
 data "aws_iam_policy_document" "s3" {
@@ -184,49 +151,4 @@ data "aws_iam_policy_document" "s3" {
       resources = concat(local.input_buckets, [for bucket in local.input_buckets : "${bucket}/*"])
     }
   }
-}
-
-resource "aws_iam_role_policy" "workflow_s3" {
-  name   = "s3"
-  role   = aws_iam_role.workflow.id
-  policy = data.aws_iam_policy_document.s3["workflow"].json
-}
-
-# Of task jobs, for those that fetch s3:// inputs: reading, nothing else.
-resource "aws_iam_role" "task" {
-  name_prefix        = "${var.name}-task-"
-  description        = "Task jobs of miniwdl-cloud"
-  assume_role_policy = data.aws_iam_policy_document.ecs_tasks.json
-  tags               = { Name = var.name }
-}
-
-resource "aws_iam_role_policy" "task_s3" {
-  name   = "s3"
-  role   = aws_iam_role.task.id
-  policy = data.aws_iam_policy_document.s3["task"].json
-}
-
-# Of instances. EC2 jobs of Batch run in the host's network, so their commands can reach the
-# instance's credentials: this role can do what the ECS agent needs, nothing else.
-resource "aws_iam_role" "instance" {
-  name_prefix        = "${var.name}-instance-"
-  description        = "Task instances of miniwdl-cloud"
-  assume_role_policy = data.aws_iam_policy_document.ec2.json
-  tags               = { Name = var.name }
-}
-
-resource "aws_iam_role_policy_attachment" "instance" {
-  role       = aws_iam_role.instance.name
-  policy_arn = "${local.prefix}:iam::aws:policy/service-role/AmazonEC2ContainerServiceforEC2Role"
-}
-
-resource "aws_iam_instance_profile" "instance" {
-  name_prefix = "${var.name}-"
-  role        = aws_iam_role.instance.name
-  tags        = { Name = var.name }
-}
-
-resource "aws_iam_service_linked_role" "spot" {
-  count            = var.create_spot_service_roles ? 1 : 0
-  aws_service_name = "spot.amazonaws.com"
 }

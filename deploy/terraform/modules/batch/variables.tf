@@ -18,23 +18,28 @@ variable "security_group_id" {
   type        = string
 }
 
-variable "file_system_arn" {
-  description = "ARN of the EFS file system."
-  type        = string
+variable "efs" {
+  description = "EFS file system that containers mount, and its access point; this or fsx."
+  type = object({
+    file_system_arn  = string
+    access_point_id  = string
+    access_point_arn = string
+  })
+  default = null
 }
 
-variable "access_point_id" {
-  description = "EFS access point that containers mount."
-  type        = string
-}
-
-variable "access_point_arn" {
-  description = "ARN of the access point."
-  type        = string
+variable "fsx" {
+  description = "FSx for Lustre file system that instances mount at /mnt/fsx; this or efs."
+  type = object({
+    file_system_id = string
+    dns_name       = string
+    mount_name     = string
+  })
+  default = null
 }
 
 variable "mount_point" {
-  description = "Where containers see the file system, if not at /mnt/efs."
+  description = "Where containers see EFS, if not at /mnt/efs."
   type        = string
   default     = ""
 }
@@ -59,6 +64,12 @@ variable "s3_input_buckets" {
   description = "Further buckets that workflows may read inputs from."
   type        = list(string)
   default     = []
+}
+
+variable "permissions_boundary" {
+  description = "ARN of a policy that bounds what the roles may ever do; empty for none."
+  type        = string
+  default     = ""
 }
 
 variable "create_spot_service_roles" {
@@ -86,8 +97,20 @@ variable "spot_bid_percentage" {
 }
 
 variable "task_instance_types" {
-  description = "Instance families or types for task jobs, all of x86-64."
+  description = "Instance families or types for task jobs, all of one architecture."
   type        = list(string)
+}
+
+variable "gpu_instance_types" {
+  description = "GPU instance families or types for a compute environment of their own; none without."
+  type        = list(string)
+  default     = []
+}
+
+variable "workflow_instance_types" {
+  description = "Instance families or types for workflow jobs, which run on instances with FSx only."
+  type        = list(string)
+  default     = ["m5", "m6i", "m7i"]
 }
 
 variable "task_root_volume_gib" {
@@ -102,8 +125,22 @@ variable "enable_task_fallback" {
   default     = true
 }
 
-variable "enable_fargate" {
-  description = "Make an ECS cluster, which the engine aws_fargate runs tasks in."
-  type        = bool
-  default     = true
+variable "ecs" {
+  description = "What modules/ecs made, for the engine aws_fargate; null without. EFS only."
+  type = object({
+    cluster_name       = string
+    cluster_arn        = string
+    log_group          = string
+    execution_role_arn = string
+  })
+  default = null
+}
+
+variable "events" {
+  description = "What modules/events made; null without."
+  type = object({
+    queue_url = string
+    queue_arn = string
+  })
+  default = null
 }
