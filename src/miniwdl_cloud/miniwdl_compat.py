@@ -34,6 +34,13 @@ def follows_stderr(container: TaskContainer, logger: logging.Logger) -> bool:
     return container.stderr_callback is not None or logger.isEnabledFor(VERBOSE_LEVEL)
 
 
+def swarm_container() -> Any:
+    """miniwdl's own engine docker_swarm, whose `poll_service` ours extends."""
+    from WDL.runtime.backend.docker_swarm import SwarmContainer
+
+    return SwarmContainer
+
+
 class CallIdentity:
     """What a call of a task does on which inputs, as miniwdl's call cache knows it.
 

@@ -34,6 +34,7 @@ COMMANDS = (
     "retry",
     "reap",
     "report",
+    "fleet",
 )
 # These take miniwdl's own arguments among theirs, so they parse what follows by themselves.
 PASS_THROUGH = ("submit", "run")
@@ -57,6 +58,11 @@ def run_main() -> NoReturn:
 def fsx_to_s3_main() -> NoReturn:
     """Console script ``fsx_to_s3``."""
     _exit_with(lambda: _command("fsx-to-s3").main(sys.argv[1:]), "fsx_to_s3")
+
+
+def fleet_unit_main() -> NoReturn:
+    """Console script ``miniwdl-cloud-fleet``."""
+    _exit_with(lambda: _command("fleet-unit").main(sys.argv[1:]), "miniwdl-cloud-fleet")
 
 
 def status_main() -> NoReturn:

@@ -162,18 +162,25 @@ class WorkerFiles:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
-    def booted(self, boot_id: str) -> None:
-        """Note the start of this daemon; what an earlier machine of this name left is removed.
+    def booted(self, boot_id: str) -> bool:
+        """Note the start of the daemon; what an earlier machine of this name left is removed.
 
         Parameters
         ----------
         boot_id
             Another text for each start of the machine.
+
+        Returns
+        -------
+        bool
+            Whether the manager was asked for something since the machine's start.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        for name in ("shutdown", "wish"):
-            (self.directory / name).unlink(missing_ok=True)
-        _write_if_new(self.directory / "boot", boot_id)
+        (self.directory / "shutdown").unlink(missing_ok=True)
+        if _read(self.directory / "boot").strip() != boot_id:
+            (self.directory / "wish").unlink(missing_ok=True)
+            write_file_atomically(boot_id, self.directory / "boot")
+        return (self.directory / "wish").exists()
 
     def beat(
         self,
