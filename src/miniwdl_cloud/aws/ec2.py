@@ -21,11 +21,14 @@ class InstanceType:
         Its CPUs.
     memory_mib
         Its memory in MiB, all of it.
+    gpus
+        Its GPUs.
     """
 
     name: str
     vcpus: int
     memory_mib: int
+    gpus: int = 0
 
 
 def instance_types(session: AwsSession, names: Sequence[str]) -> list[InstanceType]:
@@ -50,6 +53,7 @@ def instance_types(session: AwsSession, names: Sequence[str]) -> list[InstanceTy
                         item["InstanceType"],
                         item["VCpuInfo"]["DefaultVCpus"],
                         item["MemoryInfo"]["SizeInMiB"],
+                        sum(g.get("Count", 0) for g in item.get("GpuInfo", {}).get("Gpus", ())),
                     )
                 )
     return found

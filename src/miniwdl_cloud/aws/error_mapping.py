@@ -82,6 +82,9 @@ NOT_FOUND_CODES = frozenset(
         "NoSuchEntity",
         "QueueDoesNotExist",
         "AWS.SimpleQueueService.NonExistentQueue",
+        "RepositoryNotFoundException",
+        "ImageNotFoundException",
+        "NoSuchResourceException",
     }
 )
 

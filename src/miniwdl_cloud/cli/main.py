@@ -34,6 +34,7 @@ COMMANDS = (
     "retry",
     "reap",
     "report",
+    "doctor",
     "fleet",
 )
 # These take miniwdl's own arguments among theirs, so they parse what follows by themselves.

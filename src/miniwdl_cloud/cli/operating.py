@@ -62,6 +62,7 @@ class Account:
             (s.REGION.section, s.REGION.key): args.region,
         }
         found = s.Settings(s.mapping_source(given), s.env_source(), s.cfg_source())
+        self.settings: s.Settings = found
         # boto3 itself reads only the second of these variables.
         region = found.get(s.REGION) or environ.get("AWS_REGION")
         self.session: AwsSession = AwsSession(

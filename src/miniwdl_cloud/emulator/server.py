@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import ConfigurationError, UsageError
-from . import cloudformation
+from . import cloudformation, iam_simulation
 from .batch.http import BatchHttp
 from .batch.launch import Surroundings
 from .batch.service import BatchService
@@ -305,6 +305,8 @@ class LocalCloud:
             return self._fsx_http.answer(region, environ, start_response)
         if service == "s3files":
             return self._s3files_http.answer(region, operation, environ, start_response)
+        if (service, operation) == ("iam", "SimulatePrincipalPolicy"):
+            return iam_simulation.answer(environ, start_response)
         answer: Iterable[bytes]
         if service == "cloudformation":
             with cloudformation.serving(self.batch, self.ecs, self.fsx):
