@@ -21,7 +21,7 @@ from moto.iam.models import Role as MotoRole
 from moto.s3.models import FakeBucket, s3_backends
 from moto.utilities.utils import get_partition
 
-from . import cloudformation_ec2
+from . import cloudformation_ec2, moto_ec2
 from .cloudformation_batch import Resource
 
 Json = dict[str, Any]
@@ -349,6 +349,7 @@ def amend_models() -> None:
     FakeBucket.get_permission = _bucket_permission
     # AWS's name of the role of spot.amazonaws.com is AWSServiceRoleForEC2Spot.
     SERVICE_NAME_CONVERSION["spot"] = "EC2Spot"
+    moto_ec2.amend()
     _load_managed_policies()
 
 

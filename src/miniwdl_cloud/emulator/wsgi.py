@@ -37,13 +37,18 @@ class RequestHandler(MotoRequestHandler):  # type: ignore[misc]
     """Handles the requests of one connection; moto's handler keeps S3's odd header names."""
 
     protocol_version = "HTTP/1.1"
-    # Headers and body go out as two packets; Nagle's algorithm would hold the second back.
+    # Headers and body go out together. Clients written in Go, such as Terraform's provider, now and
+    # then close their end when they have read the headers, and then fail to read a body that is still
+    # to come ("use of closed network connection"): they would repeat the request, and what it made
+    # would be there already.
+    wbufsize = 1 << 16
     disable_nagle_algorithm = True
     timeout = IDLE_S
 
     def handle_expect_100(self) -> bool:
         """Tell the client to go on with its body."""
         self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.wfile.flush()
         return True
 
     def run_wsgi(self) -> None:
@@ -104,6 +109,7 @@ class RequestHandler(MotoRequestHandler):  # type: ignore[misc]
         self.end_headers()
         if has_body:
             self.wfile.write(body)
+        self.wfile.flush()
 
     def log(self, type: str, message: str, *args: Any) -> None:
         """Requests and idle connections are logged only for debugging."""

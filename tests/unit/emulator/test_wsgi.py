@@ -98,3 +98,14 @@ def test_closing_ends_kept_connections() -> None:
         kept.request("GET", "/")
         kept.getresponse()
     kept.close()
+
+
+def test_an_answer_comes_whole(connection: http.client.HTTPConnection) -> None:
+    """Headers and body are in one packet: some clients lose a body that comes after its headers."""
+    connection.connect()
+    body = b"x" * 2000
+    for _ in range(20):
+        connection.sock.sendall(b"POST / HTTP/1.1\r\nContent-Length: 2000\r\n\r\n" + body)
+        answer = connection.sock.recv(1 << 16)
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert answer.endswith(b"POST " + body)
