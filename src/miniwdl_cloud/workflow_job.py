@@ -1,5 +1,5 @@
-"""Which workflow job a process runs in: a Batch job, whose id is a UUID, or an ECS task, whose id is
-its ARN."""
+"""Which workflow job a process runs in: a Batch job, whose id is a UUID, or an ECS task, whose id
+is its ARN."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def is_ecs_task(job_id: str) -> bool:
 def workflow_job_id(environ: Mapping[str, str]) -> str | None:
     """The id of the Batch job or ECS task that this process runs in; ``None`` outside of both.
 
-    An ECS task is told its ARN by the task metadata endpoint alone (ECS developer guide, "Amazon ECS
-    task metadata endpoint version 4 for tasks on Fargate"). Batch jobs have one as well.
+    An ECS task is told its ARN by the task metadata endpoint alone (ECS developer guide, "Amazon
+    ECS task metadata endpoint version 4 for tasks on Fargate"). Batch jobs have one as well.
 
     Parameters
     ----------

@@ -31,6 +31,8 @@ class Deployment:
     fsap: str = ""
     file_system: str = ""
     role: str = ""
+    cluster: str = "cluster"
+    log_group: str = "/cluster"
     env: dict[str, str] = field(default_factory=dict)
 
     def client(self, service: str) -> Any:
@@ -61,8 +63,8 @@ class Deployment:
 
 
 @contextmanager
-def deployment(root: Path) -> Iterator[Deployment]:
-    """A deployment in an embedded AWS of its own.
+def deployment(root: Path, ecs: bool = False) -> Iterator[Deployment]:
+    """A deployment in an embedded AWS of its own, with an ECS cluster if asked for.
 
     It runs in a process of its own: moto's state belongs to its process, and the file system that
     is made first there is the shared one.
@@ -83,7 +85,10 @@ def deployment(root: Path) -> Iterator[Deployment]:
                 root / "log"
             ).read_text()
             time.sleep(0.1)
-        yield deploy(running.endpoint_url, mount)
+        made = deploy(running.endpoint_url, mount)
+        if ecs:
+            add_cluster(made)
+        yield made
     finally:
         process.terminate()
         process.wait(60)
@@ -150,4 +155,35 @@ def queue(
         priority=1,
         computeEnvironmentOrder=[{"order": 1, "computeEnvironment": environment}],
         tags=tags or {},
+    )
+
+
+def add_cluster(made: Deployment) -> None:
+    """Make an ECS cluster, which the tags of the workflow queue name, and carry its own tags."""
+    subnet = made.client("ec2").describe_subnets()["Subnets"][0]
+    groups = made.client("ec2").describe_security_groups(
+        Filters=[{"Name": "vpc-id", "Values": [subnet["VpcId"]]}]
+    )["SecurityGroups"]
+    made.client("logs").create_log_group(logGroupName=made.log_group)
+    own = {
+        "DefaultEcsExecutionRoleArn": made.role,
+        "DefaultEcsLogGroup": made.log_group,
+        "DefaultEcsSubnets": subnet["SubnetId"],
+        "DefaultEcsSecurityGroups": groups[0]["GroupId"],
+    }
+    common = {
+        "DefaultFsap": made.fsap,
+        "WorkflowEngineRoleArn": made.role,
+        "DefaultMount": str(made.mount),
+    }
+    made.client("ecs").create_cluster(
+        clusterName=made.cluster,
+        capacityProviders=["FARGATE", "FARGATE_SPOT"],
+        tags=[{"key": key, "value": value} for key, value in {**own, **common}.items()],
+    )
+    (queue,) = made.client("batch").describe_job_queues(jobQueues=[made.workflow_queue])[
+        "jobQueues"
+    ]
+    made.client("batch").tag_resource(
+        resourceArn=queue["jobQueueArn"], tags={**own, "DefaultEcsCluster": made.cluster}
     )

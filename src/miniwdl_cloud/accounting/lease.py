@@ -91,7 +91,9 @@ class Lease:
         self.base = base
         self.holder = holder
         self.service = service
-        self.directory = base / f"{holder.job_id or holder.host}-{secrets.token_hex(6)}"
+        # Of the ARN of an ECS task, its own part.
+        name = (holder.job_id or holder.host).rpartition("/")[2]
+        self.directory = base / f"{name}-{secrets.token_hex(6)}"
         content = {"holder": holder.as_dict(), "service": service, **facts}
         try:
             _make_base(base)

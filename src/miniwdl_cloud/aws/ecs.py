@@ -15,6 +15,10 @@ DESCRIBE_TASKS_MAX = 100
 """Tasks in one DescribeTasks call (API reference, DescribeTasks, `tasks`)."""
 
 
+# DescribeTaskDefinition answers a ClientException, as many others are.
+_NO_DEFINITION = "Unable to describe task definition"
+
+
 class EcsClient:
     """Amazon ECS in one Region.
 
@@ -31,9 +35,10 @@ class EcsClient:
         self._client = session.client("ecs")
 
     def describe_cluster(self, name: str) -> dict[str, Any] | None:
-        """An active cluster by name or ARN, or ``None`` if there is none."""
+        """An active cluster by name or ARN, tags included, or ``None`` if there is none."""
         with map_errors(f"looking up the ECS cluster {name}"):
-            found = self._client.describe_clusters(clusters=[name])["clusters"]
+            answer = self._client.describe_clusters(clusters=[name], include=["TAGS"])
+        found = answer["clusters"]
         return next((dict(item) for item in found if item["status"] == "ACTIVE"), None)
 
     def find_definition(self, family: str) -> str | None:
@@ -42,8 +47,7 @@ class EcsClient:
             with map_errors("looking up a task definition"):
                 found = self._client.describe_task_definition(taskDefinition=family)
         except ServiceError as exn:
-            # A ClientException, as many others are.
-            if "Unable to describe task definition" in exn.message:
+            if _NO_DEFINITION in exn.message:
                 return None
             raise
         definition = found["taskDefinition"]
@@ -56,6 +60,28 @@ class EcsClient:
                 familyPrefix=family, status="ACTIVE"
             )
             return [arn for page in pages for arn in page["taskDefinitionArns"]]
+
+    def describe_definition(self, name_or_arn: str) -> dict[str, Any] | None:
+        """A task definition by ARN or family, tags included as ``tags``; ``None`` if there is
+        none."""
+        try:
+            with map_errors("looking up a task definition"):
+                found = self._client.describe_task_definition(
+                    taskDefinition=name_or_arn, include=["TAGS"]
+                )
+        except ServiceError as exn:
+            if _NO_DEFINITION in exn.message:
+                return None
+            raise
+        return {**found["taskDefinition"], "tags": found.get("tags", [])}
+
+    def families(self, prefix: str) -> list[str]:
+        """The families that begin so and have an active task definition."""
+        with map_errors("looking up task definitions"):
+            pages = self._client.get_paginator("list_task_definition_families").paginate(
+                familyPrefix=prefix, status="ACTIVE"
+            )
+            return [family for page in pages for family in page["families"]]
 
     def register_definition(self, request: Mapping[str, Any]) -> str:
         """Register a task definition; returns its ARN."""

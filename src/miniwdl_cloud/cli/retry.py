@@ -35,13 +35,14 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     no_more(rest, "miniwdl-cloud retry")
     from ..aws.batch import BatchClient
     from ..runs.retry import request_again
-    from ..submit.command import submit_job
+    from ..submit.launch import BatchLauncher
 
     account = Account(args)
     job = account.queues.find(args.run)
     request = request_again(job, base64.b32encode(secrets.token_bytes(5)).decode().lower())
     # SubmitJob has no client token: what may have taken effect is looked up, not sent again.
-    job_id = submit_job(BatchClient(account.session, retrying=False), request, patient=False)
+    launcher = BatchLauncher(BatchClient(account.session, retrying=False))
+    job_id = launcher.start(request, patient=False)
     say(f"submitted {request['jobName']}, the same as {job['jobName']}")
     print(job_id, flush=True)
     return 0

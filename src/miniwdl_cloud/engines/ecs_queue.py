@@ -114,7 +114,7 @@ class EcsQueue:
         arns = [id_ for id_ in ids if id_.startswith("arn:")]
         found = {
             arn: snapshot_of_task(task, CONTAINER, LOG_PREFIX)
-            for cluster, some in _by_cluster(arns).items()
+            for cluster, some in by_cluster(arns).items()
             for arn, task in self._ecs.describe_tasks(cluster, some).items()
         }
         others = [id_ for id_ in ids if not id_.startswith("arn:")]
@@ -143,7 +143,7 @@ class EcsQueue:
         for arn, task in tasks.items():
             tags = {tag["key"]: tag.get("value", "") for tag in task.get("tags", [])}
             name = task.get("startedBy")
-            if name and tags.get(NAME_TAG) == name and _provider_of(task) == provider:
+            if name and tags.get(NAME_TAG) == name and provider_of(task) == provider:
                 found.append(OpenJob(arn, name, queue, task["createdAt"].timestamp(), tags))
         return found
 
@@ -212,12 +212,14 @@ def run_task_request(
     return ans
 
 
-def _by_cluster(arns: Iterable[str]) -> dict[str, list[str]]:
+def by_cluster(arns: Iterable[str]) -> dict[str, list[str]]:
+    """The ARNs of tasks by the names of their clusters."""
     found: dict[str, list[str]] = {}
     for arn in arns:
         found.setdefault(cluster_of(arn), []).append(arn)
     return found
 
 
-def _provider_of(task: Mapping[str, Any]) -> str:
+def provider_of(task: Mapping[str, Any]) -> str:
+    """What a task runs on, as the name of a capacity provider."""
     return SPOT if task.get("capacityProviderName") == SPOT else ON_DEMAND

@@ -88,10 +88,17 @@ def fetch_arguments(
         long_input, separator, location = argument.partition("=")
         if argument == WDL_SENTINEL:
             from ..aws.batch import BatchClient
+            from ..aws.ecs import EcsClient
             from ..aws.s3 import S3, S3Options
 
             made, options = session(), S3Options.of(settings)
-            path = unpack_shipped_wdl(environ, BatchClient(made), S3(made, options), directory)
+            path = unpack_shipped_wdl(
+                environ,
+                BatchClient(made),
+                S3(made, options),
+                directory,
+                lambda: EcsClient(session()),
+            )
             fetched.append(str(path))
         # The value of `name= s3://…`, which miniwdl allows, is an input.
         elif argument.startswith("s3://") and not before.endswith("="):

@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .. import settings as s
-from ..errors import ServiceError, TooLarge, Unreachable
+from ..errors import TooLarge
 from ..settings import environment
 from . import request as requests
 from . import shipping, source, staging, studio
 from .deployment import Deployment, resolve
 from .follow import Follower
+from .launch import BatchLauncher, EcsLauncher, Launcher
 from .options import Options
 from .run_args import RunArguments
 
 if TYPE_CHECKING:
-    from ..aws.batch import BatchClient
     from ..aws.s3 import S3Uri
     from ..aws.session import AwsSession
 
@@ -30,8 +30,6 @@ INLINE_INPUTS_MAX = 3000
 """Characters of inputs JSON up to which it travels as an argument, where no archive takes it."""
 SLOW_TO_READ = 1 << 30
 """Bytes of local input files above which reading them is announced."""
-DEFINITION_VISIBLE_S = 30.0
-"""Seconds that a job definition just registered may be unknown to SubmitJob."""
 
 
 @dataclass
@@ -41,7 +39,7 @@ class Plan:
     Parameters
     ----------
     request
-        The requests to AWS Batch.
+        The requests to AWS Batch or Amazon ECS.
     uploads
         Local input files.
     objects
@@ -64,41 +62,44 @@ def submit(options: Options) -> int:
         0 once submitted; the exit code of `miniwdl run` if waited for.
     """
     from ..aws.batch import BatchClient
+    from ..aws.ecs import EcsClient
     from ..aws.s3 import S3, S3Options
     from ..aws.session import AwsSession
 
     session = AwsSession(_region(options), options.settings.get(s.BOTO3_RETRIES))
     batch, s3 = BatchClient(session), S3(session, S3Options.of(options.settings))
+    ecs = EcsClient(session)
     talkative = options.follow or options.self_test or _is_verbose(options)
     say = _say if talkative or sys.stderr.isatty() else _say_nothing
     options, detected = studio.detect(options, session, batch)
     if detected:
         say(detected)
-    deployment = resolve(options, session, batch, s3)
-    plan = make_plan(options, deployment)
-    name = plan.request.definition["jobDefinitionName"]
-    registered = batch.find_definition(name) is not None
+    deployment = resolve(options, session, batch, ecs, s3)
+    plan = make_plan(options, deployment, session.region)
+    launcher = EcsLauncher(ecs, _say) if deployment.place else BatchLauncher(batch)
+    registered = launcher.is_registered(plan.request.definition_name)
     if options.dry_run:
-        print(json.dumps(_as_json(plan, registered), indent=2))
+        print(json.dumps(_as_json(plan, launcher, registered), indent=2))
         return 0
     staging.send(s3, plan.uploads, _say)
     for uri, data in plan.objects.items():
         if not staging.is_there(s3, uri, len(data)):
             s3.put_bytes(data=data, uri=uri)
     if not registered:
-        batch.register_definition(plan.request.definition)
+        launcher.register(plan.request.definition)
     passed = _passed_variables(plan)
     if passed:
         say(f"environment variables passed on (--no-env passes none): {', '.join(passed)}")
-    job_id = submit_job(batch, plan.request.submit, patient=not registered)
-    say(f"submitted {plan.request.submit['jobName']} to {deployment.workflow_queue}")
+    job_id = launcher.start(plan.request.submit, patient=not registered)
+    where = deployment.place.cluster if deployment.place else deployment.workflow_queue
+    say(f"submitted {plan.request.name} to {where}")
     print(job_id, flush=True)
     if not (options.wait or options.follow):
         return 0
-    return _wait(options, session, batch, job_id)
+    return _wait(options, session, launcher, job_id)
 
 
-def make_plan(options: Options, deployment: Deployment) -> Plan:
+def make_plan(options: Options, deployment: Deployment, region: str) -> Plan:
     """Work out all requests and uploads; sends nothing.
 
     Raises
@@ -113,7 +114,7 @@ def make_plan(options: Options, deployment: Deployment) -> Plan:
             deployment, options.run_arguments, time.strftime("%Y%m%d_%H%M%S_") + unique
         )
         name = requests.job_name(options, None, unique)
-        request = requests.build(deployment, options, name, command, variables)
+        request = requests.build(deployment, options, name, command, variables, region=region)
         requests.room_for_wdl(request)
         return Plan(request)
 
@@ -134,7 +135,7 @@ def make_plan(options: Options, deployment: Deployment) -> Plan:
     if run.wdl_path is None:
         final = _without_local_inputs_file(run, deployment, objects)
         command = requests.run_command(deployment, final.arguments)
-        request = requests.build(deployment, options, name, command, variables)
+        request = requests.build(deployment, options, name, command, variables, region=region)
         requests.room_for_wdl(request)
         return Plan(request, uploads, objects)
 
@@ -143,9 +144,9 @@ def make_plan(options: Options, deployment: Deployment) -> Plan:
     if run.inputs_given:
         final = final.with_option(source.INPUT_OPTIONS, None)  # the archive has them
     command = requests.run_command(deployment, final.arguments)
-    bare = requests.build(deployment, options, name, command, variables)
+    bare = requests.build(deployment, options, name, command, variables, region=region)
     shipment = _ship(data, requests.room_for_wdl(bare), options, deployment, objects)
-    request = requests.build(deployment, options, name, command, variables, shipment)
+    request = requests.build(deployment, options, name, command, variables, shipment, region)
     return Plan(request, uploads, objects)
 
 
@@ -193,41 +194,12 @@ def _without_local_inputs_file(
     return run.arguments.with_option(source.INPUT_OPTIONS, str(uri))
 
 
-def submit_job(batch: BatchClient, request: dict[str, Any], patient: bool) -> str:
-    """Submit a workflow job once; returns its id.
-
-    Parameters
-    ----------
-    patient
-        Whether its job definition was made just now, so that SubmitJob may not know it yet.
-
-    Raises
-    ------
-    MiniwdlCloudError
-        AWS refused it, or did not answer.
-    """
-    deadline = time.monotonic() + DEFINITION_VISIBLE_S
-    while True:
-        try:
-            return batch.submit(request)
-        except ServiceError as exn:
-            unseen = patient and batch.definition_not_visible_yet(exn)
-            if not unseen or time.monotonic() > deadline:
-                raise
-            time.sleep(1.0)
-        except Unreachable:
-            # SubmitJob has no client token: perhaps only its answer was lost.
-            for job in batch.list_jobs(request["jobQueue"], name=request["jobName"]):
-                return str(job["jobId"])
-            raise
-
-
-def _wait(options: Options, session: AwsSession, batch: BatchClient, job_id: str) -> int:
+def _wait(options: Options, session: AwsSession, launcher: Launcher, job_id: str) -> int:
     from ..aws.logs import LogStream
     from ..runner.signals import END_OF_LOG
 
     follower = Follower(
-        batch,
+        launcher,
         job_id,
         _say,
         (lambda group, name: LogStream(session, group, name)) if options.follow else None,
@@ -238,13 +210,12 @@ def _wait(options: Options, session: AwsSession, batch: BatchClient, job_id: str
     except KeyboardInterrupt:
         _say(
             f"interrupted; the workflow job goes on. To terminate it:\n"
-            f"    aws batch terminate-job --region {session.region} --job-id {job_id}"
-            " --reason interrupted"
+            f"    {launcher.how_to_end(job_id, session.region)}"
         )
         return 130
 
 
-def _as_json(plan: Plan, registered: bool) -> dict[str, Any]:
+def _as_json(plan: Plan, launcher: Launcher, registered: bool) -> dict[str, Any]:
     calls: list[dict[str, Any]] = [
         {
             "service": "s3",
@@ -267,18 +238,24 @@ def _as_json(plan: Plan, registered: bool) -> dict[str, Any]:
     if not registered:
         calls.append(
             {
-                "service": "batch",
-                "operation": "RegisterJobDefinition",
+                "service": launcher.service,
+                "operation": launcher.register_operation,
                 "request": plan.request.definition,
             }
         )
-    calls.append({"service": "batch", "operation": "SubmitJob", "request": plan.request.submit})
+    calls.append(
+        {
+            "service": launcher.service,
+            "operation": launcher.start_operation,
+            "request": plan.request.submit,
+        }
+    )
     return {"requests": calls}
 
 
 def _passed_variables(plan: Plan) -> list[str]:
     # names, never values
-    variables = plan.request.submit["containerOverrides"]["environment"]
+    variables = plan.request.environment
     mine = environment()
     return [
         item["name"]

@@ -43,7 +43,7 @@ class Follower:
     Parameters
     ----------
     batch
-        AWS Batch.
+        AWS Batch, or ECS in its form.
     job_id
         The job.
     open_stream
@@ -180,7 +180,7 @@ class Follower:
         reasons = [str(text) for text in (job.get("statusReason"), container.get("reason")) if text]
         raise ServiceError(
             f"The workflow job {self._job_id} failed without an exit code:"
-            f" {'; '.join(reasons) or 'AWS Batch gives no reason'}.",
+            f" {'; '.join(reasons) or 'AWS gives no reason'}.",
             {"jobId": self._job_id, "reasons": reasons},
         )
 
@@ -188,10 +188,10 @@ class Follower:
         if outage:
             return Unreachable(
                 f"AWS has not answered for {OUTAGE_MOST / 60:.0f} minutes; the workflow job"
-                f" {self._job_id} may be running still, look at it with `aws batch describe-jobs"
-                f" --jobs {self._job_id}`."
+                f" {self._job_id} may be running still, look at it with `miniwdl-cloud status"
+                f" {self._job_id}`."
             )
         return NotFound(
-            f"AWS Batch does not know the workflow job {self._job_id}; look for it in the console"
+            f"AWS does not know the workflow job {self._job_id}; look for it in the console"
             " of the account and Region that it was submitted to."
         )

@@ -13,11 +13,14 @@ from ..settings import Setting, Settings
 DEFAULT_IMAGE = f"ghcr.io/miniwdl-cloud/miniwdl-cloud:v{__version__}"
 """The public image of the workflow job that matches this version."""
 
+ENGINES = ("batch", "fargate")
 DELETE_AFTER_CHOICES = ("success", "failure", "always")
 
 # Options that are settings too: the command line is the highest of their sources.
 _SETTING_OPTIONS: dict[str, Setting] = {
+    "engine": settings.WORKFLOW_ENGINE,
     "workflow_queue": settings.WORKFLOW_QUEUE,
+    "cluster": settings.FARGATE_CLUSTER,
     "task_queue": settings.TASK_QUEUE,
     "task_queue_fallback": settings.TASK_QUEUE_FALLBACK,
     "fsap": settings.FSAP,
@@ -57,7 +60,7 @@ class Options:
         Whether the access point is set otherwise than by tag.
     always_stage
         ``--stage`` is given.
-    wait, follow, self_test, dry_run
+    wait, follow, self_test, dry_run, task_engine
         As the options of these names.
     """
 
@@ -75,11 +78,32 @@ class Options:
     follow: bool
     self_test: bool
     dry_run: bool
+    task_engine: str | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add our options to a parser that leaves all others alone."""
     group = parser.add_argument_group("deployment")
+    group.add_argument(
+        "--engine",
+        choices=ENGINES,
+        help="what runs the workflow job: AWS Batch, or ECS on Fargate [env"
+        " MINIWDL__AWS__WORKFLOW_ENGINE; batch, or fargate where there is a cluster and no workflow"
+        " queue]",
+    )
+    group.add_argument(
+        "--task-engine",
+        choices=ENGINES,
+        help="what runs the tasks [env MINIWDL__SCHEDULER__CONTAINER_BACKEND; what runs the"
+        " workflow job]",
+    )
+    group.add_argument(
+        "--cluster",
+        metavar="CLUSTER",
+        help="ECS cluster for a workflow job on Fargate, and for tasks there [env"
+        " MINIWDL__AWS_FARGATE__CLUSTER, tag DefaultEcsCluster of the workflow queue]; without"
+        " workflow queue, the cluster's own tags give the defaults of other options",
+    )
     group.add_argument(
         "--workflow-queue",
         metavar="QUEUE",
@@ -208,6 +232,11 @@ def from_namespace(args: argparse.Namespace, rest: Sequence[str]) -> Options:
     """
     if args.no_efs and args.fsid:
         raise UsageError("--no-efs and --fsid exclude each other; leave one out.")
+    if args.no_efs and args.engine == "fargate":
+        raise UsageError(
+            "--no-efs and --engine fargate exclude each other: no host mounts a filesystem for"
+            " Fargate; leave one out."
+        )
     if not args.cpu > 0 or not args.memory_GiB > 0:
         raise UsageError("--cpu and --memory-GiB should be more than zero; correct them.")
     args.fs = "0" if args.no_efs else args.fsid
@@ -231,4 +260,5 @@ def from_namespace(args: argparse.Namespace, rest: Sequence[str]) -> Options:
         follow=args.follow,
         self_test=args.self_test,
         dry_run=args.dry_run,
+        task_engine=args.task_engine,
     )

@@ -1,4 +1,4 @@
-"""The exact requests that make a workflow job: its job definition, and the job.
+"""The exact requests that make a workflow job: its definition, and the Batch job or ECS task.
 
 All that is the same for many runs is in the job definition, which is named by the hash of what it
 holds and so found again; what differs is in the overrides.
@@ -16,16 +16,19 @@ from typing import Any
 
 from .. import settings as s
 from ..errors import TooLarge, UsageError
+from . import ecs_request
 from .deployment import Deployment
+from .filesystem import FileSystem
 from .options import Options
 from .shipping import MAX_TAGS, TAG_KEY_MAX, TAG_VALUE_MAX, Room, Shipment
 
 DEFINITION_PREFIX = "miniwdl-cloud-workflow-"
 JOB_NAME_MAX = 128
 OVERRIDES_MAX = 7168
-"""Characters of container overrides. ECS takes 8,192 (RunTask, `overrides`); the rest is for the
-variables that Batch adds itself."""
+"""Characters of overrides. ECS takes 8,192 (RunTask, `overrides`); the rest is for the variables
+that Batch adds itself."""
 # AWS Batch user guide, "Service quotas": 30 KiB and 24 KiB, less a little for how Batch counts.
+# ECS takes larger definitions, and names no limit for RunTask.
 SUBMIT_MAX = 30 * 1024 - 512
 DEFINITION_MAX = 24 * 1024 - 512
 # One tag as JSON, with quotes, colon and comma.
@@ -37,6 +40,7 @@ LAUNCH_SETTINGS = (
     s.FSAP,
     s.TASK_QUEUE,
     s.TASK_QUEUE_FALLBACK,
+    s.WORKFLOW_ENGINE,
     s.WORKFLOW_QUEUE,
     s.WORKFLOW_ROLE,
     s.TASK_ROLE,
@@ -64,13 +68,37 @@ class WorkflowRequest:
     Parameters
     ----------
     definition
-        RegisterJobDefinition, needed only if there is no definition of its name.
+        RegisterJobDefinition or RegisterTaskDefinition, needed only if there is no definition of
+        its name.
     submit
-        SubmitJob; names the definition without a revision, as all its revisions are equal.
+        SubmitJob or RunTask; names the definition without a revision, as all its revisions are
+        equal.
     """
 
     definition: dict[str, Any]
     submit: dict[str, Any]
+
+    @property
+    def definition_name(self) -> str:
+        """Name of the job definition, or family of the task definition."""
+        return str(self.definition.get("jobDefinitionName") or self.definition["family"])
+
+    @property
+    def name(self) -> str:
+        """Name of the workflow job."""
+        return str(self.submit.get("jobName") or self.submit["startedBy"])
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The overrides, which AWS limits as a whole."""
+        found: dict[str, Any] = self.submit.get("containerOverrides") or self.submit["overrides"]
+        return found
+
+    @property
+    def environment(self) -> list[dict[str, str]]:
+        """The variables of the workflow job."""
+        container = self.overrides.get("containerOverrides", [self.overrides])[0]
+        return list(container["environment"])
 
 
 def run_command(deployment: Deployment, arguments: Sequence[str]) -> list[str]:
@@ -109,12 +137,19 @@ def environment(
     """
     filesystem = deployment.filesystem
     variables = {
-        s.TASK_QUEUE.env: deployment.task_queue,
         s.FILE_IO_ROOT.env: filesystem.mount,
         s.WORKFLOW_IMAGE.env: deployment.image,
-        s.CONTAINER_BACKEND.env: filesystem.engine,
+        s.CONTAINER_BACKEND.env: deployment.engine or filesystem.engine,
         s.FS.env: filesystem.efs_id or "0",
     }
+    placed: dict[str, str] = {}
+    if deployment.place:
+        placed = ecs_request.place_variables(deployment.place)
+    elif deployment.engine == "aws_fargate" and options.settings.get(s.FARGATE_CLUSTER):
+        placed = {s.FARGATE_CLUSTER.env: options.settings.get(s.FARGATE_CLUSTER)}
+    variables.update(placed)
+    if deployment.task_queue:
+        variables[s.TASK_QUEUE.env] = deployment.task_queue
     if deployment.task_queue_fallback:
         variables[s.TASK_QUEUE_FALLBACK.env] = deployment.task_queue_fallback
     if deployment.task_role:
@@ -130,8 +165,11 @@ def environment(
     if options.pass_environment:
         for name in sorted(environ):
             # An engine for this machine (docker, podman, …) is no use in the workflow job.
-            foreign = name == s.CONTAINER_BACKEND.env and not environ[name].startswith("aws_")
-            if name.startswith("MINIWDL__") and name not in LAUNCH_VARIABLES and not foreign:
+            foreign = name == s.CONTAINER_BACKEND.env and (
+                options.task_engine or not environ[name].startswith("aws_")
+            )
+            launching = name in LAUNCH_VARIABLES or name in placed or foreign
+            if name.startswith("MINIWDL__") and not launching:
                 variables[name] = environ[name]
         if environ.get(s.S3_ENDPOINT):
             variables[s.S3_ENDPOINT] = environ[s.S3_ENDPOINT]
@@ -169,7 +207,7 @@ def room_for_wdl(request: WorkflowRequest) -> Room:
     TooLarge
         It is too large without.
     """
-    overrides = len(json.dumps(request.submit["containerOverrides"]))
+    overrides = len(json.dumps(request.overrides))
     if overrides > OVERRIDES_MAX:
         raise TooLarge(
             f"Arguments and environment of the workflow job are {overrides:,} characters, more than"
@@ -194,6 +232,7 @@ def build(
     command: Sequence[str],
     variables: Mapping[str, str],
     shipment: Shipment | None = None,
+    region: str = "",
 ) -> WorkflowRequest:
     """Make the requests.
 
@@ -207,8 +246,20 @@ def build(
         What it runs.
     shipment
         The WDL source code, if it travels with the job.
+    region
+        The Region; an ECS task has to say where its log group is.
     """
     shipment = shipment or Shipment({})
+    tags = {**deployment.tags, **shipment.job_tags}
+    if deployment.place is not None:
+        content = ecs_request.definition_content(
+            deployment, _volume(deployment.filesystem), region, shipment.definition_tags
+        )
+        family = DEFINITION_PREFIX + _digest(content)
+        run = ecs_request.run_task(
+            deployment, options, name, family, command, {**variables, **shipment.environment}, tags
+        )
+        return WorkflowRequest({"family": family, **content}, run)
     definition: dict[str, Any] = {
         "type": "container",
         "platformCapabilities": [deployment.platform],
@@ -218,8 +269,7 @@ def build(
     }
     if shipment.definition_tags:
         definition["tags"] = dict(shipment.definition_tags)
-    digest = hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()
-    definition["jobDefinitionName"] = DEFINITION_PREFIX + digest[:24]
+    definition["jobDefinitionName"] = DEFINITION_PREFIX + _digest(definition)
     submit: dict[str, Any] = {
         "jobName": name,
         "jobQueue": deployment.workflow_queue,
@@ -236,14 +286,16 @@ def build(
             ],
         },
     }
-    tags = {**deployment.tags, **shipment.job_tags}
     if tags:  # none at all need no permission to tag
         submit["tags"] = tags
     return WorkflowRequest(definition, submit)
 
 
-def _container(deployment: Deployment, options: Options) -> dict[str, Any]:
-    filesystem = deployment.filesystem
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _volume(filesystem: FileSystem) -> dict[str, Any]:
     volume: dict[str, Any] = {"name": "shared"}
     if filesystem.efs_id:
         volume["efsVolumeConfiguration"] = {
@@ -259,6 +311,11 @@ def _container(deployment: Deployment, options: Options) -> dict[str, Any]:
             volume["efsVolumeConfiguration"]["authorizationConfig"] = authorization
     else:
         volume["host"] = {"sourcePath": filesystem.mount}
+    return volume
+
+
+def _container(deployment: Deployment, options: Options) -> dict[str, Any]:
+    mount = deployment.filesystem.mount
     container: dict[str, Any] = {
         "image": deployment.image,
         # Overridden by each job; Fargate wants a valid size here too.
@@ -266,10 +323,8 @@ def _container(deployment: Deployment, options: Options) -> dict[str, Any]:
             {"type": "VCPU", "value": "1"},
             {"type": "MEMORY", "value": "4096"},
         ],
-        "volumes": [volume],
-        "mountPoints": [
-            {"sourceVolume": "shared", "containerPath": filesystem.mount, "readOnly": False}
-        ],
+        "volumes": [_volume(deployment.filesystem)],
+        "mountPoints": [{"sourceVolume": "shared", "containerPath": mount, "readOnly": False}],
         # The default, non-blocking with 1 MB, loses lines of a burst; blocking would halt miniwdl
         # when CloudWatch does. All of it is in workflow.log on the shared filesystem besides.
         "logConfiguration": {
@@ -296,7 +351,7 @@ def _vcpus(options: Options, platform: str) -> str:
 def _without_empty(command: list[str]) -> list[str]:
     if "" in command:
         raise UsageError(
-            "AWS Batch takes no empty argument; leave it out (an empty string input is set with"
-            " --empty NAME)."
+            "A workflow job takes no empty argument; leave it out (an empty string input is set"
+            " with --empty NAME)."
         )
     return command

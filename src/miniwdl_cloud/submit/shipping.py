@@ -8,7 +8,7 @@ placed in the first of these that holds it:
 3. those, and tags on a job definition of its own;
 4. an object in the staging location in S3, which the environment names.
 
-Tags are counted in the environment, so that the runner only asks Batch for them if there are any,
+Tags are counted in the environment, so that the runner only asks AWS for them if there are any,
 and a hash of the archive tells it whether it got everything.
 """
 
@@ -18,15 +18,17 @@ import base64
 import hashlib
 import lzma
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError, NotFound, TooLarge
+from ..workflow_job import is_ecs_task, workflow_job_id
 
 if TYPE_CHECKING:
     from ..aws.batch import BatchClient
+    from ..aws.ecs import EcsClient
     from ..aws.s3 import S3
 
 WDL_SENTINEL = "@shipped-wdl"
@@ -196,7 +198,11 @@ def decode(
 
 
 def unpack_shipped_wdl(
-    environ: Mapping[str, str], batch: BatchClient, s3: S3, directory: Path
+    environ: Mapping[str, str],
+    batch: BatchClient,
+    s3: S3,
+    directory: Path,
+    ecs: Callable[[], EcsClient] | None = None,
 ) -> Path:
     """Write the archive that was shipped with this workflow job into a file.
 
@@ -208,6 +214,8 @@ def unpack_shipped_wdl(
         Asked only if the environment says that there is more than it holds.
     directory
         Existing directory for the file.
+    ecs
+        Makes the client that is asked where the workflow job is an ECS task.
 
     Returns
     -------
@@ -227,7 +235,7 @@ def unpack_shipped_wdl(
         job_tags: Mapping[str, str] = {}
         definition_tags: Mapping[str, str] = {}
         if environ.get(TAGS_ENV):
-            job_tags, definition_tags = _tags_of_this_job(environ, batch)
+            job_tags, definition_tags = _tags_of_this_job(environ, batch, ecs)
         archive = decode(environ, job_tags, definition_tags)
     else:
         raise ConfigurationError(
@@ -240,9 +248,11 @@ def unpack_shipped_wdl(
 
 
 def _tags_of_this_job(
-    environ: Mapping[str, str], batch: BatchClient
+    environ: Mapping[str, str], batch: BatchClient, ecs: Callable[[], EcsClient] | None
 ) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    job_id = environ.get("AWS_BATCH_JOB_ID", "")
+    job_id = workflow_job_id(environ) or ""
+    if ecs is not None and is_ecs_task(job_id):
+        return _tags_of_task(ecs(), job_id, not environ[TAGS_ENV].endswith(",0"))
     job = batch.describe_jobs([job_id]).get(job_id) if job_id else None
     if job is None:
         raise NotFound(
@@ -254,6 +264,22 @@ def _tags_of_this_job(
         definition = batch.describe_definition(job["jobDefinition"])
         definition_tags = (definition or {}).get("tags") or {}
     return job.get("tags") or {}, definition_tags
+
+
+def _tags_of_task(
+    ecs: EcsClient, arn: str, with_definition: bool
+) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    task = ecs.describe_tasks(arn.split("/")[-2], [arn]).get(arn)
+    if task is None:
+        raise NotFound(
+            "The WDL source code that came with this job is in its tags, but ECS does not know the"
+            f" task {arn}; submit it again."
+        )
+    definition = ecs.describe_definition(task["taskDefinitionArn"]) if with_definition else None
+    return tuple(  # type: ignore[return-value]
+        {tag["key"]: tag.get("value", "") for tag in (what or {}).get("tags", [])}
+        for what in (task, definition)
+    )
 
 
 def _as_tags(parts: list[str]) -> dict[str, str]:

@@ -201,7 +201,7 @@ def test_outages_are_sat_out(world: World) -> None:
 def test_long_outage_is_given_up(world: World) -> None:
     """After a quarter of an hour without an answer the error says where to look."""
     world.states = [(0, job("RUNNING")), (5, Unreachable("no answer"))]
-    with pytest.raises(Unreachable, match="aws batch describe-jobs --jobs job-1"):
+    with pytest.raises(Unreachable, match="miniwdl-cloud status job-1"):
         world.follow()
     assert world.now < 5 + OUTAGE_MOST + 30
 

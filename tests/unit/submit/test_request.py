@@ -28,6 +28,7 @@ DEPLOYMENT = Deployment(
     role=ROLE,
     task_role=None,
     event_queue=None,
+    engine=None,
     image="image:1",
     filesystem=EFS,
     directory="/mnt/efs/miniwdl_run",
@@ -259,8 +260,11 @@ def test_adopt() -> None:
 
 
 def test_engine_of_the_environment() -> None:
-    """An engine of ours named in the environment is respected."""
+    """An engine of ours named in the environment is respected, also before the queue's."""
     name = "MINIWDL__SCHEDULER__CONTAINER_BACKEND"
+    fargate = dataclasses.replace(DEPLOYMENT, engine="aws_fargate")
+    assert requests.environment(fargate, OPTIONS, {name: "podman"})[name] == "aws_fargate"
+    assert requests.environment(fargate, OPTIONS, {name: "aws_batch_job"})[name] == "aws_batch_job"
     assert requests.environment(DEPLOYMENT, OPTIONS, {name: "aws_fargate"})[name] == "aws_fargate"
 
 
