@@ -6,6 +6,7 @@ its lines has its row in ``tests/unit/fleet/test_policy.py``.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -87,6 +88,8 @@ class Observation:
         that it is active (seen with Docker Engine 20.10).
     since_member_s
         Seconds since this worker was last a member, or since it began to look.
+    since_join_s
+        Seconds since it last joined the swarm; the manager's list has it only some time later.
     tasks
         Tasks that it has, those that are being started among them.
     idle_s
@@ -106,6 +109,7 @@ class Observation:
     listed: bool | None = True
     manager_answers: bool = True
     since_member_s: float = 0.0
+    since_join_s: float = math.inf
     tasks: int = 0
     idle_s: float = 0.0
     availability: Availability | None = Availability.ACTIVE
@@ -187,9 +191,8 @@ def _outside(limits: Limits, seen: Observation) -> Decision:
     if seen.docker == "inactive":
         return Decision(Action.JOIN, "not in the swarm")
     forgotten = seen.docker == "active" and seen.listed is False
-    if (forgotten or seen.docker in ("error", "locked")) and (
-        seen.since_member_s >= limits.rejoin_s
-    ):
+    waited = min(seen.since_member_s, seen.since_join_s) >= limits.rejoin_s
+    if waited and (forgotten or seen.docker in ("error", "locked")):
         return Decision(Action.REJOIN, "the manager does not know this worker any more")
     return Decision(Action.STAY, f"waiting for the swarm (Docker says {seen.docker})")
 

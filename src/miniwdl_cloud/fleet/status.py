@@ -16,6 +16,8 @@ from .tree import FleetTree
 
 RECENT_S = 3600.0
 """Seconds for which a worker that is not in the swarm any more is shown."""
+ALIVE_S = 120.0
+"""Seconds after its last heartbeat for which a worker is taken to live."""
 GIB = 2**30
 
 
@@ -28,7 +30,7 @@ class WorkerStatus:
     host, address, instance_id
         Its names; the last two are empty where they are not known.
     state
-        ready, paused, draining, drained, down, joining or ended, and why it ended.
+        ready, paused, draining, drained, down, joining, lost or ended, and why it ended.
     kind
         burst or persistent; empty where it never said.
     tasks, reserved, capacity
@@ -102,7 +104,8 @@ def fleet_status(snapshot: Snapshot, tree: FleetTree) -> FleetStatus:
         beat = files.beat_time()
         if host not in seen and beat is not None and now - beat < RECENT_S:
             reason = files.shutdown_reason()
-            state = "joining" if reason is None else f"ended: {reason}"
+            state = "joining" if now - beat < ALIVE_S else "lost"
+            state = state if reason is None else f"ended: {reason}"
             workers.append(_outside(host, state, facts[host], now - beat))
     room = os.statvfs(tree.directory)
     total = Capacity()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import subprocess
@@ -92,6 +93,7 @@ class Worker:
         now = around.clock()
         self._last_member = now
         self._last_busy = now
+        self._last_join = -math.inf
         self._list = _ManagersList(fresh_s=max(60.0, 6 * config.period_s))
         self._wish = Availability.ACTIVE
         self._wish_since = now
@@ -128,6 +130,7 @@ class Worker:
             # Nobody has to be asked where the list says it.
             manager_answers=listed is None and self._around.manager_answers(local.managers),
             since_member_s=now - self._last_member,
+            since_join_s=now - self._last_join,
             tasks=tasks,
             idle_s=now - self._last_busy,
             availability=entry.availability if entry else None,
@@ -233,6 +236,7 @@ class Worker:
                     self._say("join", "the manager has not said yet how to join the swarm")
                     return
                 self._around.swarm.join(shared.join)
+                self._last_join = self._around.clock()
                 logger.info("joined the swarm of %s", shared.join.address)
                 self._say("join", "")
         except MiniwdlCloudError as exn:

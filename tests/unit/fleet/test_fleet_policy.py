@@ -172,6 +172,12 @@ TABLE = [
         *(REJOIN, ACTIVE, False, "does not know"),
     ),
     _row(
+        "not listed yet after a join",
+        LIMITS,
+        {"listed": False, "since_member_s": 1000, "since_join_s": 89},
+        *(STAY, ACTIVE, False, "waiting"),
+    ),
+    _row(
         "Docker in error: join anew",
         LIMITS,
         {"docker": "error", "listed": None, "since_member_s": 90},
@@ -285,7 +291,7 @@ def _all() -> list[tuple[Limits, Observation, Decision]]:
         *rest,
     ) in combinations:
         what = Observation(
-            docker, shared, listed, answers, since, tasks, idle, av, *wish, rest[0], rest[1]
+            docker, shared, listed, answers, since, since, tasks, idle, av, *wish, *rest
         )
         found.append((limits, what, decide(limits, what)))
     return found
