@@ -416,7 +416,9 @@ FILE_IO_HARDLINKS = Setting(
     kind="bool",
     default=False,
 )
-CONTAINER_BACKEND = Setting("scheduler", "container_backend", "engine that runs the tasks")
+CONTAINER_BACKEND = Setting(
+    "scheduler", "container_backend", "engine that runs the tasks", tag="DefaultEngine"
+)
 
 ALL: tuple[Setting, ...] = tuple(v for v in list(globals().values()) if isinstance(v, Setting))
 

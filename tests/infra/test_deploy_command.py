@@ -237,13 +237,13 @@ def test_print_gives_the_template(deploy: Command) -> None:
             "--storage-capacity is not of the template batch-efs; leave it out, or choose another",
         ),
         (
-            ("create", "x", "--network", "existing"),
+            ("create", "x", "--subnet0", "subnet-1"),
             64,
-            "This template needs --security-group-id and --subnet0 and --subnet1; give them.",
+            "This template needs --security-group-id and --subnet1; give them.",
         ),
         (
             (
-                *("create", "x", "--network", "existing", "--filesystem", "fsx"),
+                *("create", "x", "--filesystem", "fsx"),
                 *("--subnet-id", "subnet-1", "--security-group-id", "sg-1"),
             ),
             69,

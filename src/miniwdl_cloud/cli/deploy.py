@@ -14,6 +14,7 @@ from ..infra import parameters
 
 if TYPE_CHECKING:
     from ..aws.cloudformation import Change
+    from ..aws.session import AwsSession
     from ..infra.stack import Deployments, Status
 
 _CREATE = """\
@@ -66,11 +67,31 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         help="shared filesystem: EFS, or FSx for Lustre [efs]",
     )
     create.add_argument(
-        "--network",
-        choices=("new", "private", "existing"),
-        default="new",
-        help="a VPC of its own with public subnets, or with private ones and endpoints; or subnets"
-        " that are there [new]",
+        "--vpc",
+        metavar="new|default|VPC",
+        help="a VPC of its own, the account's default VPC, or the one of this id, whose subnets and"
+        " default security group are found and checked [new]",
+    )
+    create.add_argument(
+        "--private",
+        action="store_true",
+        help="in a VPC of its own: private subnets, from which AWS alone is reached, by endpoints",
+    )
+    create.add_argument(
+        "--architecture",
+        choices=tuple(parameters.INSTANCE_TYPES),
+        help="of task instances, if --task-instance-types does not say [x86_64]",
+    )
+    create.add_argument(
+        "--gpu",
+        action="store_true",
+        help="a compute environment for jobs that ask for a GPU, of current types if"
+        " --gpu-instance-types does not say",
+    )
+    create.add_argument(
+        "--self-test",
+        action=argparse.BooleanOptionalAction,
+        help="run miniwdl's self-test on it, and exit with its code [asked for on a terminal]",
     )
     create.add_argument(
         "--print", action="store_true", help="print the CloudFormation template, and do nothing"
@@ -120,14 +141,19 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _create(args: argparse.Namespace) -> int:
-    template = template_name(args.filesystem, args.network)
     given = parameters.given(vars(args))
+    template = _template(args, given)
     tags = _tags(args.tag)
     if args.print:
         from ..infra.deploy import template_text
 
         print(template_text(template), end="")
         return 0
+    given = {**parameters.instance_types(args.architecture, args.gpu), **given}
+    if args.vpc not in (None, "new"):
+        from ..infra import existing_vpc
+
+        given.update(existing_vpc.parameters(_session(args), args.vpc, args.filesystem, given))
     if args.dry_run:
         changes = _deployments(args).preview_creation(args.name, template, given, tags)
         _show_changes(changes)
@@ -135,17 +161,39 @@ def _create(args: argparse.Namespace) -> int:
     with _progress(args.name) as on_event:
         outputs = _deployments(args, on_event).create(args.name, template, given, tags)
     _show_table(outputs)
-    _say(
-        "To try it: miniwdl-aws-submit --self-test --follow --workflow-queue"
-        f" {outputs['WorkflowQueue']}"
+    return _self_test(args, outputs["WorkflowQueue"])
+
+
+def _template(args: argparse.Namespace, given: Mapping[str, str]) -> str:
+    """The shipped template for these choices."""
+    existing = args.vpc not in (None, "new") or any(
+        name in given for name in parameters.OF_EXISTING_VPC
     )
-    return 0
+    if args.private and existing:
+        raise UsageError("--private is for a VPC of its own; leave it or the existing network out.")
+    suffix = "-existing-vpc" if existing else "-private" if args.private else ""
+    return f"batch-{args.filesystem}{suffix}"
 
 
-def template_name(filesystem: str, network: str) -> str:
-    """The shipped template for these choices of `deploy create`."""
-    suffix = {"new": "", "private": "-private", "existing": "-existing-vpc"}[network]
-    return f"batch-{filesystem}{suffix}"
+def _self_test(args: argparse.Namespace, queue: str) -> int:
+    """Run the self-test, if that is wanted; its exit code."""
+    from .. import settings as s
+
+    options = ["--self-test", "--follow", "--workflow-queue", queue]
+    options += ["--no-public-ip"] if args.private else []
+    wanted = args.self_test
+    if wanted is None and sys.stdin.isatty() and sys.stderr.isatty():
+        _say("Run the self-test now, one workflow of a few tasks? [y/N]")
+        wanted = sys.stdin.readline().strip().lower() in ("y", "yes")
+    if not wanted:
+        _say(f"To try it: miniwdl-aws-submit {' '.join(options)}")
+        return 0
+    from ..infra.submitting import submit
+
+    environ = dict(s.environment())
+    if args.region:
+        environ[s.REGION.env] = args.region
+    return submit(options, environ)
 
 
 def _update(args: argparse.Namespace) -> int:
@@ -210,18 +258,21 @@ def _destroy(args: argparse.Namespace) -> int:
     return 0
 
 
-def _deployments(
-    args: argparse.Namespace, on_event: Callable[[Mapping[str, Any]], None] | None = None
-) -> Deployments:
+def _session(args: argparse.Namespace) -> AwsSession:
     from .. import settings as s
     from ..aws.session import AwsSession
-    from ..infra.stack import Deployments
     from ..settings import Settings, cfg_source, env_source
 
     settings = Settings(env_source(), cfg_source())
-    region = args.region or settings.get(s.REGION)
-    session = AwsSession(region, settings.get(s.BOTO3_RETRIES))
-    return Deployments(session, poll_s=_POLL_S, on_event=on_event)
+    return AwsSession(args.region or settings.get(s.REGION), settings.get(s.BOTO3_RETRIES))
+
+
+def _deployments(
+    args: argparse.Namespace, on_event: Callable[[Mapping[str, Any]], None] | None = None
+) -> Deployments:
+    from ..infra.stack import Deployments
+
+    return Deployments(_session(args), poll_s=_POLL_S, on_event=on_event)
 
 
 def _tags(texts: list[str]) -> dict[str, str]:

@@ -51,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--faults", metavar="FILE", type=Path, help="plan of what goes wrong (testing-failures.md)"
     )
+    parser.add_argument(
+        "--record", metavar="FILE", type=Path, help="write every API call into this file"
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -70,6 +73,7 @@ def main(argv: list[str] | None = None) -> int:
             calls_per_second=args.allow_calls_per_second,
             images=dict(image_directory(text) for text in args.image),
             faults=read_plan(args.faults) if args.faults else None,
+            record=args.record,
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: cloud.stop_requested.set())

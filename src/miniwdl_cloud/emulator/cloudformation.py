@@ -71,10 +71,14 @@ def install() -> None:
     resources into ours. Installing again changes nothing."""
     from moto.cloudformation import models as stacks
     from moto.cloudformation import parsing, responses
+    from moto.ec2.models.security_groups import SecurityGroupBackend
+    from moto.ec2.models.vpcs import VPCBackend
 
-    from . import cloudformation_moto
+    from . import cloudformation_moto, moto_vpc
 
     cloudformation_moto.amend_models()
+    _wrap(SecurityGroupBackend, "create_security_group", moto_vpc.with_its_members)
+    _wrap(VPCBackend, "create_default_vpc", moto_vpc.with_internet_gateway)
     parsing.get_references_from_template = references
     _wrap(parsing, "clean_json", _functions)
     _wrap(parsing.ResourceMap, "load", _check_before)

@@ -34,6 +34,7 @@ from .faults.plan import FaultPlan
 from .fsx.http import FsxHttp
 from .fsx.service import FsxService
 from .rates import RateLimit
+from .recording import CallRecord
 from .s3_fast import PlainPuts
 from .s3files.http import S3FilesHttp
 from .s3files.service import S3FilesService
@@ -70,6 +71,8 @@ class LocalCloud:
         Seconds between SIGTERM and SIGKILL for a job that is ended.
     faults
         The fault plan to begin with.
+    record
+        File that each call is written into; see `recording.py`.
 
     Raises
     ------
@@ -90,6 +93,7 @@ class LocalCloud:
         images: Mapping[str, Path] | None = None,
         stop_grace_s: float = 30.0,
         faults: FaultPlan | None = None,
+        record: Path | None = None,
     ) -> None:
         if executor not in ("process", "docker"):
             raise UsageError(f"There is no executor '{executor}'; use process or docker.")
@@ -98,6 +102,7 @@ class LocalCloud:
         self.region = region
         self.executor_name = executor
         self.calls = CallCounts()
+        self._record = CallRecord(record) if record else None
         self._names = OperationNames()
         self.faults = FaultInjector(faults)
         self._closing = threading.Event()
@@ -238,6 +243,8 @@ class LocalCloud:
                 self._serving = None
             self._server.server_close()
             self._server = None
+        if self._record is not None:
+            self._record.close()
         if self._directory is not None:
             self._directory.release()
             self._directory = None
@@ -285,6 +292,8 @@ class LocalCloud:
             service, region = called
             operation = self._names.name(service, environ)
             self.calls.add(service, operation, application(environ))
+            if self._record is not None:
+                self._record.add(service, operation, environ)
             serve = functools.partial(self._serve, service, region, operation, environ)
             return self._call_faults.answer(service, operation, environ, start_response, serve)
         return self._serve("", "", "", environ, start_response)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import subprocess
 import sys
 import tempfile
 import time
@@ -15,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from . import local_cloud
 from .local_cloud import LocalOptions, RunningLocalCloud
+from .submitting import submit
 
 if TYPE_CHECKING:
     from ..aws.s3 import S3Uri
 
 OUTPUT_ROOT = "miniwdl_local_run"
 """Directory, below the current one, that runs are fetched into."""
-_SUBMIT = "from miniwdl_cloud.cli.main import submit_main; submit_main()"
 
 
 def run(
@@ -76,12 +75,7 @@ def _submit_and_fetch(running: RunningLocalCloud, arguments: Sequence[str]) -> i
     name = time.strftime("%Y%m%d_%H%M%S_") + secrets.token_hex(3)
     folder = parse_s3_uri(f"s3://{running.outputs['BucketName']}/runs/{name}/")
     command = [*arguments, "--follow", "--s3upload", str(folder)]
-    code = subprocess.run(
-        [sys.executable, "-c", _SUBMIT, *command],
-        stdout=sys.stderr,
-        env=running.process_environment(),
-        check=False,
-    ).returncode
+    code = submit(command, running.process_environment())
     target = Path(OUTPUT_ROOT, name).absolute()
     s3 = S3(running.session())
     places: dict[str, Path] = {}
@@ -94,7 +88,7 @@ def _submit_and_fetch(running: RunningLocalCloud, arguments: Sequence[str]) -> i
         places[str(item.uri)] = path
     if places:
         _show(target, folder, places)
-    return code if code >= 0 else 128 - code
+    return code
 
 
 def _show(target: Path, folder: S3Uri, places: dict[str, Path]) -> None:

@@ -72,6 +72,13 @@ ALL: tuple[Parameter, ...] = (
         "instance families or types for task jobs, x86-64",
     ),
     Parameter(
+        "Engine",
+        "engine",
+        "batch|fargate",
+        "what runs the tasks of workflows that do not say: instances, or ECS tasks on Fargate"
+        " [batch]",
+    ),
+    Parameter(
         "TaskRootVolumeGiB", "task-root-volume-gib", "GIB", "root volume of each task instance"
     ),
     Parameter(
@@ -111,16 +118,14 @@ ALL: tuple[Parameter, ...] = (
         "policy that bounds what the deployment's roles may ever do",
     ),
     Parameter("AvailabilityZoneCount", "availability-zones", "2|3", "availability zones to use"),
-    Parameter("Subnet0", "subnet0", "SUBNET", "--network existing: a subnet"),
-    Parameter(
-        "Subnet1", "subnet1", "SUBNET", "--network existing: one of another availability zone"
-    ),
-    Parameter("SubnetId", "subnet-id", "SUBNET", "--network existing, Lustre: the subnet"),
+    Parameter("Subnet0", "subnet0", "SUBNET", "existing VPC, EFS: a subnet"),
+    Parameter("Subnet1", "subnet1", "SUBNET", "existing VPC, EFS: one of another zone"),
+    Parameter("SubnetId", "subnet-id", "SUBNET", "existing VPC, Lustre: the subnet"),
     Parameter(
         "SecurityGroupId",
         "security-group-id",
         "GROUP",
-        "--network existing: a security group whose members reach each other by NFS, or Lustre",
+        "existing VPC: a security group whose members reach each other by NFS, or Lustre",
     ),
     Parameter("MountPoint", "mount", "PATH", "where containers see the file system (EFS)"),
     Parameter("StorageCapacity", "storage-capacity", "GIB", "size of the Lustre file system"),
@@ -131,6 +136,33 @@ ALL: tuple[Parameter, ...] = (
         "when FSx may interrupt the Lustre file system; day 1 is Monday, UTC",
     ),
 )
+
+OF_EXISTING_VPC = frozenset({"Subnet0", "Subnet1", "SubnetId", "SecurityGroupId"})
+"""Parameters of the templates for a VPC that is there."""
+INSTANCE_TYPES: Mapping[str, Mapping[str, str]] = {
+    # x86-64 is what the templates have by themselves.
+    "x86_64": {"GpuInstanceTypes": "g4dn,g5,g6"},
+    "arm64": {
+        "TaskInstanceTypes": "m6gd,m7g,m7gd,m8g,c6gd,c7g,c7gd,c8g,r6gd,r7g,r7gd,r8g",
+        "GpuInstanceTypes": "g5g",
+    },
+}
+"""Instance families by CPU architecture: current ones, several generations so that spot capacity is
+found. A job queue takes one architecture only (Batch API, CreateJobQueue)."""
+
+
+def instance_types(architecture: str | None, gpu: bool) -> dict[str, str]:
+    """The parameters that name instance types.
+
+    Parameters
+    ----------
+    architecture
+        Of `INSTANCE_TYPES`, or `None` for the templates' own.
+    gpu
+        Whether there is an environment of instances with GPUs.
+    """
+    found = INSTANCE_TYPES[architecture or "x86_64"]
+    return {name: text for name, text in found.items() if gpu or name != "GpuInstanceTypes"}
 
 
 def given(values: Mapping[str, str | None]) -> dict[str, str]:

@@ -395,7 +395,7 @@ def _check_names(template: str, text: str, parameters: Mapping[str, str]) -> Non
         raise UsageError(
             f"{' and '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} not of the template"
             f" {template}; leave {'it' if len(unknown) == 1 else 'them'} out, or choose another"
-            " --filesystem or --network."
+            " --filesystem or --vpc."
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..executors.base import ContainerSpec, Mount
 from ..limits import compact_json
+from ..recording import access_key
 from .base import Resolver
 from .models import Attempt, Job
 
@@ -52,7 +53,7 @@ def make_spec(job: Job, attempt: Attempt, around: Surroundings) -> ContainerSpec
         image=container["image"],
         command=tuple(substitute(container.get("command", []), job.parameters)),
         environment={
-            **emulator_environment(around),
+            **emulator_environment(around, container.get("jobRoleArn")),
             **{e["name"]: e["value"] for e in container.get("environment", [])},
             **_batch_environment(job, attempt),
         },
@@ -103,14 +104,14 @@ def _batch_environment(job: Job, attempt: Attempt) -> dict[str, str]:
     return variables
 
 
-def emulator_environment(around: Surroundings) -> dict[str, str]:
+def emulator_environment(around: Surroundings, role_arn: str | None) -> dict[str, str]:
     """Variables by which AWS clients in the container find the emulator; the keys stand for the
     job role's."""
     return {
         "AWS_ENDPOINT_URL": around.endpoint_url,
         "AWS_DEFAULT_REGION": around.region,
         "AWS_REGION": around.region,
-        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_ACCESS_KEY_ID": access_key(role_arn),
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_EC2_METADATA_DISABLED": "true",
     }

@@ -21,12 +21,15 @@ def make_spec(task: Task, around: Surroundings) -> ContainerSpec:
     container = task.container
     volumes = task.definition.detail["volumes"]
     entry_point = container.get("entryPoint")
+    role = task.request.get("overrides", {}).get("taskRoleArn") or task.definition.detail.get(
+        "taskRoleArn"
+    )
     return ContainerSpec(
         name=f"ecs-{task.definition.family[:40]}-{task.id}",
         image=container["image"],
         command=tuple(container.get("command", [])),
         environment={
-            **emulator_environment(around),
+            **emulator_environment(around, role),
             **{e["name"]: e.get("value", "") for e in container.get("environment", [])},
             "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE",
             "ECS_CONTAINER_METADATA_URI_V4": around.endpoint_url + metadata_path(task),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from troposphere import GetAtt, If, NoValue, Ref, ecs, iam, logs
+from troposphere import And, Equals, GetAtt, If, NoValue, Ref, ecs, iam, logs
 
 from . import policies
 from .base import Part, arn, labels, trusted
@@ -23,6 +23,18 @@ def cluster() -> Part:
         True,
         CONDITION,
         "Make an ECS cluster, which the engine aws_fargate runs tasks in; idle it costs nothing.",
+    )
+    part.parameter(
+        COMPUTE,
+        "Engine",
+        "What runs the tasks of workflows that do not say: batch, on instances, or fargate, as ECS"
+        " tasks; the latter needs EnableFargate.",
+        Type="String",
+        Default="batch",
+        AllowedValues=["batch", "fargate"],
+    )
+    part.conditions["PrefersFargate"] = And(
+        Equals(Ref("Engine"), "fargate"), Equals(Ref("EnableFargate"), "true")
     )
     there = {"Condition": CONDITION}
     part.add(
@@ -67,7 +79,8 @@ def queue_tags() -> dict[str, Any]:
         "DefaultEcsExecutionRoleArn": GetAtt("EcsExecutionRole", "Arn"),
         "DefaultEcsLogGroup": Ref("EcsLogGroup"),
     }
-    return {name: If(CONDITION, value, NoValue) for name, value in values.items()}
+    tags = {name: If(CONDITION, value, NoValue) for name, value in values.items()}
+    return {**tags, "DefaultEngine": If("PrefersFargate", "aws_fargate", NoValue)}
 
 
 _ABOUT = """\
