@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 SHELL := /bin/bash
 
-.PHONY: help venv demo test test-quick check format bench soak docs clean
+.PHONY: help venv demo test test-fleet test-quick check format bench soak docs clean
 
 help:
 	@echo "make venv        install everything into .venv"
 	@echo "make demo        run the example workflow on an embedded AWS"
 	@echo "make test        all tests (starts a Docker Engine where it may)"
 	@echo "make test-quick  tests without Docker and without whole workflows"
+	@echo "make test-fleet  a fleet of hosts in namespaces (root, on Debian)"
 	@echo "make check       formatting, lint, types, templates, spelling of scripts"
 	@echo "make format      format the code"
 	@echo "make bench       measure, beside the public package miniwdl-aws"
@@ -25,7 +26,10 @@ demo: venv
 	scripts/demo
 
 test: venv
-	$(BIN)/python -m pytest -n 2 --dist loadgroup tests
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --ignore=tests/fleet tests
+
+test-fleet: venv
+	$(BIN)/python -m pytest tests/fleet
 
 test-quick: venv
 	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/unit tests/emulator tests/infra
