@@ -387,6 +387,12 @@ FLEET_FORGET_MINUTES = _fleet(
 FLEET_SSH_USER = _fleet("ssh_user", "user of `miniwdl-cloud fleet ssh`")
 FLEET_SSH_KEY = _fleet("ssh_key", "private key of `miniwdl-cloud fleet ssh`")
 
+NOTIFY = _aws(
+    "notify",
+    "where to tell that a run has ended: ARNs of SNS topics and https:// URLs of webhooks, with"
+    " blanks between them",
+)
+NOTIFY_WHEN = _aws("notify_when", "of which runs: always, failure or success", default="always")
 MIN_FREE_SPACE = _aws(
     "min_free_space_gib",
     "GiB that have to be free on the shared filesystem for a run to begin; 0 for no such condition",

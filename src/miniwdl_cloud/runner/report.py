@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..report.model import Report
 
 NAME = "report.html"
 """Its file, in the run directory and in the upload folder."""
 
 
-def write_report(run_dir: Path, say: Callable[[str], None]) -> None:
+def write_report(run_dir: Path, say: Callable[[str], None]) -> Report | None:
     """Write the report into the run directory. A run does not fail for want of it: why there is
     none is said in the log.
 
@@ -18,6 +22,11 @@ def write_report(run_dir: Path, say: Callable[[str], None]) -> None:
     ----------
     say
         Writes a line into the log.
+
+    Returns
+    -------
+    Report or None
+        What it tells.
     """
     began = time.monotonic()
     try:
@@ -29,5 +38,6 @@ def write_report(run_dir: Path, say: Callable[[str], None]) -> None:
     # Whatever a run directory holds, its outputs are what counts.
     except Exception as exn:
         say(f"warning: there is no report of the run: {type(exn).__name__}: {exn}")
-        return
+        return None
     say(f"wrote {run_dir / NAME} ({time.monotonic() - began:.1f} s)")
+    return report

@@ -6,9 +6,10 @@ import json
 import shutil
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,13 @@ from ..errors import ConfigurationError, MiniwdlCloudError, UsageError
 from ..housekeeping.space import check_space
 from ..settings import Settings
 from ..submit.shipping import HASH_ENV, TAGS_ENV, TEXT_ENV, URI_ENV
+from .notify import End, Notifier
 from .report import write_report
 from .signals import Interrupted, SignalRelay, say
 from .source import fetch_arguments, option_value
 
 if TYPE_CHECKING:
-    from ..aws.s3 import S3
+    from ..aws.s3 import S3, S3Uri
     from ..aws.session import AwsSession
 
 DELETE_AFTER = ("success", "failure", "always")
@@ -98,6 +100,8 @@ def run(options: Options, environ: Mapping[str, str], miniwdl: Sequence[str] | N
                 )
             return made[0]
 
+        notifier = Notifier(found, session, say)
+        began = time.monotonic()
         s3: S3 | None = None
         if asked:
             from ..aws.s3 import S3, S3Options, parse_s3_uri
@@ -118,14 +122,33 @@ def run(options: Options, environ: Mapping[str, str], miniwdl: Sequence[str] | N
             sys.stdout.buffer.write(output)
             sys.stdout.flush()
             report = _report(output, arguments)
+            end = End(
+                name=Path(report["dir"]).name if "dir" in report else _wdl_name(arguments),
+                state="succeeded" if code == 0 else "failed",
+                exit_code=code,
+                seconds=time.monotonic() - began,
+                error=_error(report),
+                directory=report.get("dir"),
+                job_id=environ.get("AWS_BATCH_JOB_ID"),
+            )
             # After a signal, Batch leaves no time for it.
-            if "dir" in report and not relay.stop.is_set():
-                write_report(Path(report["dir"]), say)
-            if s3 is None or not asked:
-                say(f"no upload folder is set; miniwdl's exit code is {code}")
-                return code
-            finish = _Finish(s3, asked, relay, root, delete_after)
-            return finish.finish(report, arguments, code)
+            if relay.stop.is_set():
+                end = replace(end, state="terminated")
+            elif "dir" in report:
+                end = replace(end, report=write_report(Path(report["dir"]), say))
+            try:
+                if s3 is None or not asked:
+                    say(f"no upload folder is set; miniwdl's exit code is {code}")
+                else:
+                    finish = _Finish(s3, asked, relay, root, delete_after)
+                    code, uploaded = finish.finish(report, arguments, code)
+                    end = replace(end, uploaded=uploaded)
+            except MiniwdlCloudError as exn:
+                state = "terminated" if relay.stop.is_set() else "failed"
+                notifier.tell(replace(end, state=state, exit_code=exn.exit_code, error=exn.message))
+                raise
+            notifier.tell(end)
+            return code
 
 
 def miniwdl_command() -> list[str]:
@@ -206,8 +229,10 @@ class _Finish:
     root: Path
     delete_after: str | None
 
-    def finish(self, report: dict[str, Any], arguments: Sequence[str], code: int) -> int:
-        """Upload and delete; returns the exit code."""
+    def finish(
+        self, report: dict[str, Any], arguments: Sequence[str], code: int
+    ) -> tuple[int, str | None]:
+        """Upload and delete; returns the exit code, and the folder uploaded to."""
         if "dir" not in report:
             if code == 0 and not {"-j", "--json"} & set(arguments):
                 raise ConfigurationError(
@@ -215,22 +240,22 @@ class _Finish:
                     " log above."
                 )
             say(f"there is no run directory to upload; miniwdl's exit code is {code}")
-            return code
+            return code, None
         run_dir = Path(report["dir"])
         try:
-            self._upload(report, run_dir, code)
+            folder = self._upload(report, run_dir, code)
         except MiniwdlCloudError as exn:
             if code == 0:
                 raise
             # miniwdl's own failure is the one to report.
             say(exn.message)
-            return code
+            return code, None
         wanted = "success" if code == 0 else "failure"
         if self.delete_after in (wanted, "always"):
             _delete(run_dir, self.root)
-        return code
+        return code, str(folder)
 
-    def _upload(self, report: dict[str, Any], run_dir: Path, code: int) -> None:
+    def _upload(self, report: dict[str, Any], run_dir: Path, code: int) -> S3Uri:
         from ..transfer.pool import Stopped
         from .upload import upload_account, upload_folder, upload_outputs
 
@@ -242,7 +267,7 @@ class _Finish:
         say(f"miniwdl's exit code is {code}; uploading to {folder}")
         self.relay.patiently(lambda: upload_account(self.s3, run_dir, folder))
         if code != 0 or "outputs" not in report:
-            return
+            return folder
         try:
             outputs = upload_outputs(
                 self.s3, run_dir, self.root, report["outputs"], folder, self.relay, say
@@ -255,6 +280,23 @@ class _Finish:
             ),
             flush=True,
         )
+        return folder
+
+
+def _error(report: Mapping[str, Any]) -> str | None:
+    """Why a run failed, as miniwdl's answer says it: the innermost cause that has a message."""
+    found = None
+    current: Any = report if "error" in report else None
+    while isinstance(current, dict):
+        text = current.get("message") or current.get("error")
+        found = str(text) if text else found
+        current = current.get("cause")
+    return found
+
+
+def _wdl_name(arguments: Sequence[str]) -> str:
+    """What a run is called that has no run directory."""
+    return next((Path(a).stem for a in arguments if a.endswith(".wdl")), "run")
 
 
 def _delete(run_dir: Path, root: Path) -> None:
