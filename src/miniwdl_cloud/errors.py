@@ -7,6 +7,7 @@
     ├── AccessDenied         credentials missing, expired or not allowed          77
     ├── Unreachable          AWS did not answer                                   75
     │   ├── Throttled        AWS asked to slow down
+    │   │   └── NoCapacity   AWS has no room for a job at this time
     │   └── CredentialsExpired  credentials that may be renewed meanwhile         77
     ├── FilesystemFull       the shared filesystem has no room left               73
     ├── TooLarge             the WDL source code does not fit into the request    123
@@ -73,6 +74,10 @@ class Unreachable(MiniwdlCloudError):
 
 class Throttled(Unreachable):
     """AWS asked to slow down; trying again later will help."""
+
+
+class NoCapacity(Throttled):
+    """AWS has no room for a job of this size at this time, or the account no quota left."""
 
 
 class CredentialsExpired(Unreachable):

@@ -107,8 +107,7 @@ EFS_IAM = _aws(
 ISOLATION = _aws(
     "isolation",
     "what of the shared filesystem a task sees: all of it (shared), or its own files and inputs"
-    " (strict)",
-    default="shared",
+    " (strict); by default strict on Fargate, and shared on Batch",
 )
 STAGE_URI = _aws(
     "stage_uri",
@@ -301,6 +300,12 @@ FARGATE_CPU_SHARES = _fargate(
 )
 FARGATE_MEMORY_MB = _fargate(
     "default_memory_mb", "memory in MiB of a task that does not say it", kind="int", default=2048
+)
+FARGATE_SPOT_WAIT = _fargate(
+    "spot_wait", "seconds to wait for Spot capacity, then on demand", kind="float", default=300.0
+)
+FARGATE_DEFINITION_PERIOD = _fargate(
+    "definition_period", "seconds between changes of task definitions", kind="float", default=1.0
 )
 FARGATE_EXECUTE_COMMAND = _fargate(
     "execute_command",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from miniwdl_cloud.emulator.ecs.quotas import CallQuotas
 from miniwdl_cloud.emulator.server import LocalCloud
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "emulator"))
@@ -18,4 +19,6 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
     """A running embedded AWS with the process executor."""
     root: Path = tmp_path_factory.mktemp("chaos")
     with LocalCloud(root / "state", root / "filesystem", stop_grace_s=1.0) as running:
+        # Plans need many runs, each with a cluster and task definitions of its own.
+        running.ecs.quotas = CallQuotas(100)
         yield running

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from batch_helper import Batch, shared_access_point
 
+from miniwdl_cloud.emulator.ecs.quotas import CallQuotas
 from miniwdl_cloud.emulator.server import LocalCloud
 
 
@@ -18,6 +19,8 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
     with LocalCloud(root / "state", root / "filesystem", stop_grace_s=1.0) as running:
         # The first file system that is made is the shared one; tests make others.
         shared_access_point(running)
+        # Tests make clusters and task definitions far faster than one a second.
+        running.ecs.quotas = CallQuotas(100)
         yield running
 
 

@@ -26,6 +26,8 @@ class FargateDeployment(Deployment):
             "SUBNETS": self.ecs.subnet,
             "EXECUTION_ROLE": ROLE,
             "LOG_GROUP": self.ecs.group,
+            # The embedded AWS of the tests has more quota than this.
+            "DEFINITION_PERIOD": "0.01",
         }
         given = {
             "MINIWDL__SCHEDULER__CONTAINER_BACKEND": "aws_fargate",

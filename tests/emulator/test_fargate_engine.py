@@ -15,6 +15,7 @@ import pytest
 from batch_helper import Batch, wait_until
 from fargate_runs import FargateDeployment
 
+from miniwdl_cloud.emulator.ecs.quotas import CallQuotas
 from miniwdl_cloud.emulator.faults.plan import FaultPlan, parse_plan
 from miniwdl_cloud.emulator.server import LocalCloud
 
@@ -25,6 +26,21 @@ def deployment(cloud: LocalCloud, batch: Batch, tmp_path: Path) -> Iterator[Farg
     made = FargateDeployment(cloud, batch, tmp_path)
     yield made
     made.close()
+
+
+class CountedQuotas(CallQuotas):
+    """AWS's quotas, and what they refused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused: list[str] = []
+
+    def take(self, operation: str) -> bool:
+        """As of the base."""
+        taken = super().take(operation)
+        if not taken:
+            self.refused.append(operation)
+        return taken
 
 
 @pytest.fixture
@@ -58,6 +74,7 @@ def test_a_scatter_of_fifty(deployment: FargateDeployment) -> None:
         }
         """,
         "n=50",
+        env={"MINIWDL__AWS__ISOLATION": "shared"},
     )
     assert run.outputs["w.sum"] == sum(range(50))
     assert [Path(p).read_text() for p in run.outputs["w.files"]] == [f"{i}\n" for i in range(50)]
@@ -176,6 +193,74 @@ def test_out_of_memory_gets_more(deployment: FargateDeployment, faults: Any) -> 
     assert "out of memory; the next attempt gets more" in run.stderr
 
 
+def test_isolated_tasks_wait_for_their_definitions(
+    deployment: FargateDeployment, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By default a task is isolated and has a definition of its own. With AWS's quota, 20 at once
+    and one a second, the engine paces them so that ECS throttles none, and retires what it can."""
+    monkeypatch.setattr(cloud.ecs, "quotas", quotas := CountedQuotas())
+    run = deployment.run(
+        """
+        version 1.1
+        workflow w {
+          scatter (i in range(24)) { call alone { input: i = i } }
+          output { Array[Int] out = alone.out }
+        }
+        task alone {
+          input { Int i }
+          command <<< echo ~{i} >>>
+          output { Int out = read_int(stdout()) }
+        }
+        """,
+        env={"MINIWDL__AWS_FARGATE__DEFINITION_PERIOD": "1.2"},
+    )
+    assert run.outputs["w.out"] == list(range(24))
+    families = {task["taskDefinitionArn"] for task in deployment.tasks()}
+    assert len(families) == 24
+    assert quotas.refused == []
+    active = deployment.ecs.api.list_task_definitions(status="ACTIVE")["taskDefinitionArns"]
+    left = families & set(active)
+    assert f"{len(left)} definitions of isolated tasks stay" in run.stderr
+
+
+def test_refused_spot_moves_on_demand(deployment: FargateDeployment, faults: Any) -> None:
+    """A task that Fargate Spot has no capacity for runs on demand after a while; meanwhile tasks on
+    demand start as ever, and the log tells once."""
+    faults(
+        {
+            "fault": "not_placed",
+            "spelling": "capacity",
+            "match": {"queue": deployment.ecs.cluster, "provider": "FARGATE_SPOT"},
+        }
+    )
+    run = deployment.run(
+        """
+        version 1.2
+        workflow w {
+          scatter (i in range(3)) { call cheap }
+          scatter (i in range(3)) { call steady }
+          output { Array[String] said = cheap.said }
+        }
+        task cheap {
+          command <<< echo well >>>
+          output { String said = read_string(stdout()) }
+          runtime { preemptible: 1 }
+        }
+        task steady { command <<< : >>> output {} }
+        """,
+        env={
+            "MINIWDL__AWS_FARGATE__SPOT_WAIT": "4",
+            "MINIWDL__AWS__ISOLATION": "shared",
+        },
+    )
+    assert run.outputs["w.said"] == ["well"] * 3
+    cheap, steady = deployment.tasks("cheap"), deployment.tasks("steady")
+    assert [task["launchType"] for task in cheap + steady] == ["FARGATE"] * 6
+    assert max(task["createdAt"] for task in steady) < min(task["createdAt"] for task in cheap)
+    assert run.stderr.count("no room in") == 1
+    assert run.stderr.count("Fargate Spot had no capacity for the task; running on demand") == 3
+
+
 def test_refused_placements_are_waited_out(deployment: FargateDeployment, faults: Any) -> None:
     """RunTask's failures for want of capacity cost time and one notice, no attempt."""
     faults(
@@ -226,6 +311,8 @@ def test_a_lost_answer_makes_no_second_task(deployment: FargateDeployment, fault
         task t { command <<< echo once >> ~{log} >>> output {} input { String log } }
         """,
         f"log={deployment.root / 'log'}",
+        # It writes where an isolated task cannot.
+        env={"MINIWDL__AWS__ISOLATION": "shared"},
     )
     assert run.exit_code == 0
     assert len(deployment.tasks()) == 1
@@ -352,6 +439,8 @@ def test_tasks_of_a_killed_run_are_taken_over(deployment: FargateDeployment) -> 
         "MINIWDL__CALL_CACHE__GET": "true",
         "MINIWDL__CALL_CACHE__DIR": str(deployment.root / "cache"),
         "MINIWDL__AWS__ADOPT": "true",
+        # Isolated tasks are not taken over.
+        "MINIWDL__AWS__ISOLATION": "shared",
     }
     gate = deployment.root / "gate"
     process = deployment.start(source, f"gate={gate}", env=env)

@@ -122,7 +122,7 @@ def read_settings(
         raise ConfigurationError(
             "Set [aws] task_queue (MINIWDL__AWS__TASK_QUEUE) to the Batch job queue for tasks."
         )
-    isolation = found.get(settings.ISOLATION)
+    isolation = found.get(settings.ISOLATION) or ("shared" if on_batch else "strict")
     if isolation not in ("shared", "strict"):
         raise UsageError("Set [aws] isolation (MINIWDL__AWS__ISOLATION) to shared or to strict.")
     check_space(Path(mount), found)

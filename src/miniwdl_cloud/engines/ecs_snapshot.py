@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import MiniwdlCloudError, ServiceError, Throttled
+from ..errors import MiniwdlCloudError, NoCapacity, ServiceError, Throttled
 from ..jobs.request import JobSnapshot, JobState
 
 # ECS developer guide, "Amazon ECS task lifecycle". A task waits for a machine and its network in
@@ -26,16 +26,16 @@ _STATES = {
 _ENDED = ("STOPPED", "DELETED")
 
 # Reasons of RunTask's `failures` that pass by themselves: ECS developer guide, "API failure
-# reasons"; dask-cloudprovider#56, copilot-cli#3064.
-_PASSING = (
+# reasons" and "Service event messages"; AWS re:Post, "Capacity is unavailable".
+_NO_CAPACITY = (
     "RESOURCE:",
     "AGENT",
     "EMPTY CAPACITY PROVIDER",
     "NO ACTIVE INSTANCES",
     "Capacity is unavailable",
     "reached the limit",
-    "Rate exceeded",
 )
+_THROTTLED = "Rate exceeded"
 
 
 def snapshot_of_task(
@@ -97,16 +97,17 @@ def run_task_error(failures: Sequence[Mapping[str, Any]]) -> MiniwdlCloudError |
     Returns
     -------
     MiniwdlCloudError
-        `Throttled` where waiting helps: capacity, limits. `ServiceError` for all else, such as
-        ``MISSING``.
+        `NoCapacity` where waiting helps: capacity, limits. `Throttled` where ECS asks to slow down.
+        `ServiceError` for all else, such as ``MISSING``.
     """
     if not failures:
         return None
     reasons = [str(failure.get("reason") or failure.get("detail") or "") for failure in failures]
     said = "; ".join(dict.fromkeys(_worded(failure) for failure in failures))
     info = {"operation": "RunTask", "failures": [dict(failure) for failure in failures]}
-    if all(any(part in reason for part in _PASSING) for reason in reasons):
-        return Throttled(f"ECS cannot start the task at this time, so it waits: {said}", info)
+    if all(any(part in reason for part in (*_NO_CAPACITY, _THROTTLED)) for reason in reasons):
+        kind = Throttled if any(_THROTTLED in reason for reason in reasons) else NoCapacity
+        return kind(f"ECS cannot start the task at this time, so it waits: {said}", info)
     return ServiceError(
         f"ECS cannot start the task: {said}; look at the cluster and the task definition.", info
     )

@@ -73,6 +73,9 @@ class Fargate(SharedTask):
         super().__init__(cfg, run_id, host_dir)
         self._attempts = Attempts(memory_mib=0)
         self._running_since: float | None = None
+        self._on_spot = False
+        self._waiting_since: float | None = None
+        self._spot_refused = False
 
     def process_runtime(
         self, logger: logging.Logger, runtime_eval: dict[str, WDL.Value.Base]
@@ -100,11 +103,17 @@ class Fargate(SharedTask):
     def _queue(self, logger: logging.Logger) -> str:
         context = self._context
         spot = self._attempts.preemptible > 0 and context.has_spot
-        if spot and self._attempts.wants_fallback:
+        if spot and self._spot_refused:
+            spot = False
+            logger.notice(  # type: ignore[attr-defined]
+                _("Fargate Spot had no capacity for the task; running on demand")
+            )
+        elif spot and self._attempts.wants_fallback:
             spot = False
             logger.notice(  # type: ignore[attr-defined]
                 _("interrupted too often on Fargate Spot; running on demand")
             )
+        self._on_spot, self._waiting_since = spot, None
         return queue_name(context.fargate.cluster, spot)
 
     def _make_request(self, logger: logging.Logger, queue: str, files: AttemptFiles) -> JobRequest:
@@ -127,6 +136,19 @@ class Fargate(SharedTask):
             alone=files.isolated is not None,
         )
 
+    # A task that Fargate Spot has no capacity for.
+
+    def _waits(self, waits: bool) -> None:
+        self._waiting_since = time.monotonic() if waits else None
+
+    def _no_spot_any_more(self) -> bool:
+        """Asked by the dispatcher; once true, it remains so for all attempts."""
+        since = self._waiting_since
+        limit = self._context.fargate.spot_wait_s
+        if self._on_spot and since is not None and time.monotonic() - since > limit:
+            self._spot_refused = True
+        return self._on_spot and self._spot_refused
+
     # ECS knows no limit to the time that a task may run.
 
     def _changed(self, logger: logging.Logger, snapshot: JobSnapshot) -> None:
@@ -141,9 +163,14 @@ class Fargate(SharedTask):
         return since is not None and time.monotonic() - since > limit
 
     def _is_unwanted(self) -> bool:
-        return super()._is_unwanted() or self._overdue
+        return super()._is_unwanted() or self._overdue or self._no_spot_any_more()
 
     def _cancelled(self, job_id: str | None, running: bool) -> Exception:
+        if self._on_spot and self._spot_refused and not self._terminating():
+            # Costs one of `preemptible`, which count no more once it runs on demand.
+            self.failure_info = {"jobId": job_id or "", "verdict": Verdict.INTERRUPTED.value}
+            message = "Fargate Spot had no capacity for the task"
+            return self._interrupted(JobOutcome(Verdict.INTERRUPTED, None, message))
         if not self._overdue or self._terminating():
             return super()._cancelled(job_id, running)
         limit = self._context.settings.job_timeout_s

@@ -34,6 +34,8 @@ class FargateSettings(EcsPlace):
     cpu_units: int
     memory_mib: int
     execute_command: bool
+    definition_period_s: float
+    spot_wait_s: float
 
 
 def read_fargate_settings(
@@ -86,6 +88,8 @@ def read_fargate_settings(
         cpu_units=cpu,
         memory_mib=memory,
         execute_command=found.get(settings.FARGATE_EXECUTE_COMMAND),
+        definition_period_s=found.get(settings.FARGATE_DEFINITION_PERIOD),
+        spot_wait_s=found.get(settings.FARGATE_SPOT_WAIT),
     )
 
 

@@ -23,6 +23,9 @@ from .fargate_config import FargateSettings
 from .limits import Limits
 from .shared_filesystem import network_filesystem
 
+DEFINITION_BURST = 20
+"""Task definitions that can be registered or deregistered at once after a pause (ECS API reference,
+"Request throttling for the Amazon ECS API")."""
 RUN_TASK_PERIOD = 0.05
 """Least seconds between two RunTask calls: 20 a second, and as many launches, for an account (ECS
 developer guide, "AWS Fargate throttling quotas")."""
@@ -68,6 +71,7 @@ def make_fargate_context(settings: FargateSettings) -> FargateContext:
         common.boto3_retries,
         common.describe_period_s,
         common.submit_period_s,
+        settings.definition_period_s,
         common.accounting_dir,
         common.adopt,
     )
@@ -97,6 +101,8 @@ def make_fargate_context(settings: FargateSettings) -> FargateContext:
             describe_period=common.describe_period_s,
             submit_period=max(RUN_TASK_PERIOD, common.submit_period_s),
             array_min=0,
+            definition_period=settings.definition_period_s,
+            definition_burst=DEFINITION_BURST,
         )
         return Operation(Dispatcher(account.queue, options).start(), account)
 

@@ -23,7 +23,7 @@ from ..accounting.adoption import Offer
 from ..errors import FilesystemFull, MiniwdlCloudError
 from ..filesystems.weather import write_file_atomically
 from ..jobs.blocked import Blockage
-from ..jobs.handle import Cancelled, Changed, Ended, JobHandle, Lost, Refused, Submitted
+from ..jobs.handle import Cancelled, Changed, Ended, JobHandle, Lost, Refused, Submitted, Waiting
 from ..jobs.outcome import JobOutcome, TaskResult, Verdict, classify, lost
 from ..jobs.request import JobRequest, JobSnapshot, JobState
 from ..miniwdl_compat import (
@@ -212,7 +212,10 @@ class SharedTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
             if news is None:
                 if self._context.dispatcher.closed:
                     raise WDL.Error.RuntimeError("the job dispatcher has stopped; see the log")
+            elif isinstance(news, Waiting):
+                self._waits(True)
             elif isinstance(news, Submitted):
+                self._waits(False)
                 logger.info(_("job submitted", jobId=news.job_id))
             elif isinstance(news, Changed):
                 started = news.snapshot.state in (JobState.STARTING, JobState.RUNNING)
@@ -411,6 +414,9 @@ class SharedTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
         return path
 
     # Jobs that cannot start
+
+    def _waits(self, waits: bool) -> None:
+        """Whether the queue service has no room for the job at this time, and it is tried again."""
 
     def _changed(self, logger: logging.Logger, snapshot: JobSnapshot) -> None:
         log_change(logger, snapshot)

@@ -63,6 +63,7 @@ class Dispatcher:
         self._clock = clock
         self._lanes = executor or ThreadPoolExecutor(options.lanes, "miniwdl-cloud-lane")
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._retired: queue.SimpleQueue[Definition] = queue.SimpleQueue()
         self._jobs: set[Job] = set()
         self._submitter = Submitter(
             service,
@@ -120,17 +121,8 @@ class Dispatcher:
 
     def retire(self, definition: Definition) -> None:
         """Let go of a definition that no job will be submitted with any more; returns at once."""
-        self._inbox.put(lambda: self._submitter.forget(definition))
-        try:
-            self._lanes.submit(self._retire_in_lane, definition)
-        except RuntimeError:
-            logger.warning("the job definition %s stays, the run being over", definition.name)
-
-    def _retire_in_lane(self, definition: Definition) -> None:
-        try:
-            self._service.retire(definition)
-        except Exception as exn:
-            logger.warning("the job definition %s stays: %s", definition.name, exn)
+        self._retired.put(definition)
+        self._inbox.put(lambda: None)
 
     @property
     def closed(self) -> bool:
@@ -155,6 +147,9 @@ class Dispatcher:
         if self._thread:
             self._thread.join(timeout_s)
         self._lanes.shutdown(wait=False)
+        if self._thread is None or not self._thread.is_alive():
+            self._take_retired()
+            self._submitter.finish()
 
     # For the listener's thread
 
@@ -199,6 +194,7 @@ class Dispatcher:
             except queue.Empty:
                 break
             message()
+        self._take_retired()
         now = self._clock()
         self._check_cancelled(now)
         self._check_expired(now)
@@ -206,6 +202,10 @@ class Dispatcher:
             self._listener.want(self._arrivals.worth_receiving(len(self._jobs)))
         wake = min(self._submitter.due(now), self._watcher.due(now, len(self._jobs)))
         return min(wake, self._next_cancel_check) if self._jobs else wake
+
+    def _take_retired(self) -> None:
+        while not self._retired.empty():
+            self._submitter.retire(self._retired.get())
 
     def _enter(self, job: Job) -> None:
         self._jobs.add(job)

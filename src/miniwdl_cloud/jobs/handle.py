@@ -16,6 +16,13 @@ class Submitted:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """The job cannot be submitted at this time, because the service has no room for it."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Changed:
     """The job is in another state, or its reason is another."""
 
@@ -59,7 +66,7 @@ class Refused:
     error: Exception
 
 
-News = Submitted | Changed | Ended | Lost | Cancelled | Refused
+News = Waiting | Submitted | Changed | Ended | Lost | Cancelled | Refused
 LAST_NEWS = (Ended, Lost, Cancelled, Refused)
 """After one of these nothing more comes."""
 

@@ -27,6 +27,10 @@ class DispatchOptions:
     array_min
         Least number of jobs of one kind that wait at the same moment to go out as an array job;
         0 turns array jobs off.
+    definition_period
+        Least time on the average between two changes of definitions; 0 for no limit.
+    definition_burst
+        Changes of definitions that may go at once after a pause.
     """
 
     describe_period: float = 1.0
@@ -35,12 +39,22 @@ class DispatchOptions:
     definition_visible_within: float = 60.0
     lanes: int = 8
     array_min: int = 8
+    definition_period: float = 0.0
+    definition_burst: int = 1
 
     @property
     def submit_rate(self) -> Rate:
         """SubmitJob: 50 calls a second for an account (Batch user guide, service quotas)."""
         most = min(40.0, 1.0 / max(self.submit_period, 0.001))
         return Rate(start=most, least=min(0.2, most), most=most, climb=most / 30)
+
+    @property
+    def definition_rate(self) -> Rate | None:
+        """Registering and retiring of definitions, where the service has a quota of it."""
+        if self.definition_period <= 0:
+            return None
+        most = 1.0 / self.definition_period
+        return Rate(most, most / 10, most, climb=most / 30, burst=self.definition_burst)
 
     @property
     def describe_rate(self) -> Rate:

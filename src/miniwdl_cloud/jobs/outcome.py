@@ -93,7 +93,7 @@ _INFRASTRUCTURE = (
     "InternalError",
     # What ECS says of tasks: repost.aws, "Why is my Amazon ECS task stopped?".
     "Capacity is unavailable at this time",
-    "reached the limit on the number of tasks",
+    "reached the limit on the number of",
     "network interface provisioning",
     "ECS is performing maintenance",
 )

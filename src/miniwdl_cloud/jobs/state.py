@@ -57,6 +57,7 @@ class Unit:
     tries: int = 0
     not_before: float = 0.0
     invisible_since: float | None = None
+    told_waiting: bool = False
     missing_since: float | None = None
     waiters_seen: float | None = None
     summary: dict[JobState, int] = field(default_factory=dict)

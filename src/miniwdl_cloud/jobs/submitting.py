@@ -7,11 +7,13 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-from ..errors import CredentialsExpired, Throttled, Unreachable
+from ..errors import CredentialsExpired, NoCapacity, Throttled, Unreachable
+from .definitions import Definitions
 from .handle import Cancelled, Refused, Submitted
 from .options import DispatchOptions
 from .pacing import Pacing
 from .request import Definition
+from .room import Room
 from .service import DefinitionNotVisible, QueueService
 from .state import Job, Unit
 
@@ -90,8 +92,17 @@ class Submitter:
         self._trouble = trouble
         self._groups: dict[Hashable, _Group] = {}
         self._ready: deque[Unit] = deque()
-        self._definitions: dict[str, str] = {}
-        self._registering: dict[str, list[Unit]] = {}
+        self._definitions = Definitions(
+            service,
+            options.definition_rate,
+            lanes,
+            post,
+            clock,
+            self._registered,
+            self._registration_failed,
+        )
+        self._undefined: dict[str, list[Unit]] = {}
+        self._room = Room()
         self._under_way = 0
         self._pacing = Pacing(options.submit_rate, clock())
 
@@ -115,7 +126,11 @@ class Submitter:
 
     def due(self, now: float) -> float:
         """Do what is due; returns when to come back."""
-        wake = self._flush_groups(now)
+        wake = min(self._flush_groups(now), self._submit_ready(now))
+        return min(wake, self._definitions.due(now))
+
+    def _submit_ready(self, now: float) -> float:
+        wake = float("inf")
         held: list[Unit] = []
         while self._ready:
             unit = self._ready.popleft()
@@ -128,8 +143,15 @@ class Submitter:
                 wake = min(wake, unit.not_before)
                 held.append(unit)
                 continue
-            definition = self._definition(unit)
+            definition = self._definitions.handle(unit.request.definition)
             if definition is None:
+                self._undefined.setdefault(unit.request.definition.name, []).append(unit)
+                continue
+            # One in doubt may have taken effect, and has to be looked up in any case.
+            opens = now if unit.in_doubt else self._room.opens_at(unit, now)
+            if opens > now:
+                wake = min(wake, opens)
+                held.append(unit)
                 continue
             if self._under_way >= self._options.lanes:
                 # The answer of one that is under way wakes us.
@@ -139,6 +161,7 @@ class Submitter:
                 self._ready.appendleft(unit)
                 wake = min(wake, self._pacing.next_at(now))
                 break
+            self._room.trying(unit, now)
             self._under_way += 1
             unit.under_way = True
             for job in unit.jobs:
@@ -167,39 +190,21 @@ class Submitter:
         size = self._service.array_max
         return [Unit(jobs[i : i + size]) for i in range(0, len(jobs), size)]
 
-    def _definition(self, unit: Unit) -> str | None:
-        """The handle of the unit's definition; if it has none yet, it is being registered, and the
-        unit comes back once it has."""
-        name = unit.request.definition.name
-        if name in self._definitions:
-            return self._definitions[name]
-        if name in self._registering:
-            self._registering[name].append(unit)
-        else:
-            self._registering[name] = [unit]
-            self._lanes.submit(self._register_in_lane, unit)
-        return None
+    def retire(self, definition: Definition) -> None:
+        """Let go of a definition that will not be used again."""
+        self._definitions.retire(definition)
+        # Its jobs are over: whatever waited for it is not wanted.
+        self._undefined.pop(definition.name, None)
 
-    def forget(self, definition: Definition) -> None:
-        """Forget the handle of a definition that will not be used again."""
-        self._definitions.pop(definition.name, None)
+    def finish(self) -> None:
+        """Let go of what is left to be let go of; at the end."""
+        self._definitions.finish()
 
-    def _register_in_lane(self, unit: Unit) -> None:
-        definition = unit.request.definition
-        try:
-            handle = self._service.ensure_definition(definition)
-        except Exception as exn:
-            error = exn
-            self._post(lambda: self._registration_failed(definition.name, error))
-        else:
-            self._post(lambda: self._registered(definition.name, handle))
-
-    def _registered(self, name: str, handle: str) -> None:
-        self._definitions[name] = handle
-        self._ready.extendleft(reversed(self._registering.pop(name)))
+    def _registered(self, name: str) -> None:
+        self._ready.extendleft(reversed(self._undefined.pop(name, [])))
 
     def _registration_failed(self, name: str, error: Exception) -> None:
-        for unit in self._registering.pop(name):
+        for unit in self._undefined.pop(name, []):
             if isinstance(error, Unreachable):
                 self._again(unit, error)
             else:
@@ -228,6 +233,7 @@ class Submitter:
             for job in unit.jobs:
                 job.finish(Cancelled())
             return
+        self._room.granted(unit)
         unit.job_id, unit.submitted = job_id, self._clock()
         for index, job in enumerate(unit.jobs):
             job.job_id = self._service.child_id(job_id, index) if unit.is_array else job_id
@@ -255,6 +261,9 @@ class Submitter:
             else:
                 cause = error.__cause__
                 self._refuse(unit, cause if isinstance(cause, Exception) else error)
+        elif isinstance(error, NoCapacity):
+            self._room.refused(unit, error, now)
+            self._ready.append(unit)
         elif isinstance(error, Throttled):
             self._pacing.slow_down(now)
             self._trouble(error)

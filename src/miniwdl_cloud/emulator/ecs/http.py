@@ -60,7 +60,7 @@ class EcsHttp:
                 f"The embedded AWS has ECS in {self._service.region} only, not in {region}; set"
                 f" AWS_DEFAULT_REGION={self._service.region}.",
             )
-        if not self._rate.take():
+        if not self._rate.take() or not self._service.quotas.take(operation):
             raise throttled()
         try:
             params = json.loads(environ["wsgi.input"].read() or b"{}")

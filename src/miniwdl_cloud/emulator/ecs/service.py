@@ -13,6 +13,7 @@ from ..faults.jobs import JobFaults
 from ..faults.placement import PlacementFaults
 from .base import Params, client_error, invalid_parameter
 from .lifecycle import Lifecycle
+from .quotas import CallQuotas
 from .tasks import TaskOperations
 
 MAX_VCPUS = 4096.0
@@ -50,6 +51,7 @@ class EcsService(TaskOperations):
         super().__init__(around.region)
         injector = faults or FaultInjector()
         self.max_vcpus = max_vcpus
+        self.quotas = CallQuotas()
         self.placement = PlacementFaults(injector)
         self._logs = LogWriter(around.region)
         self.lifecycle = Lifecycle(

@@ -262,7 +262,7 @@ class TaskOperations(ClusterOperations, DefinitionOperations):
         """Why a task cannot be placed now, as ``failures`` of RunTask word it."""
         if used + task.cpu > self.max_vcpus * 1024:
             return NOT_PLACED["limit"]
-        return self.placement.refused(task.name, task.cluster.name)
+        return self.placement.refused(task.name, task.cluster.name, task.provider)
 
 
 def _spread(strategy: list[dict[str, Any]], count: int) -> list[str]:

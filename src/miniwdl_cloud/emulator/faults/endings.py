@@ -179,11 +179,11 @@ CANCELED: Mapping[str, str] = {
 }
 
 # What ECS's RunTask says of a task that it does not place: ECS developer guide, "API failure
-# reasons"; dask-cloudprovider#56, copilot-cli#3064.
+# reasons" and "Service event messages"; AWS re:Post, "Capacity is unavailable".
 NOT_PLACED: Mapping[str, str] = {
     "capacity": "Capacity is unavailable at this time. Please try again later or in a different"
     " availability zone",
-    "limit": "You've reached the limit on the number of tasks you can run concurrently",
+    "limit": "You\u2019ve reached the limit on the number of vCPUs you can run concurrently",
     "resource": "RESOURCE:MEMORY",
     "missing": "MISSING",
 }

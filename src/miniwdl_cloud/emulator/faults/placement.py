@@ -18,7 +18,8 @@ class PlacementFaults:
     def __init__(self, injector: FaultInjector) -> None:
         self._injector = injector
 
-    def refused(self, name: str, cluster: str) -> str | None:
+    def refused(self, name: str, cluster: str, provider: str) -> str | None:
         """The reason in RunTask's ``failures``; `None` if the task is placed."""
-        fault = self._injector.choose("placed", {"name": name, "queue": cluster})
+        facts = {"name": name, "queue": cluster, "provider": provider}
+        fault = self._injector.choose("placed", facts)
         return NOT_PLACED[fault.rule.spelling] if fault is not None else None

@@ -61,7 +61,9 @@ KINDS: Mapping[str, Kind] = {
     "stale": Kind("described", frozenset({"name", "queue"}), frozenset({"seconds"})),
     "blocked": Kind("runnable", _JOB, frozenset({"seconds"}), tuple(BLOCKED)),
     "canceled": Kind("runnable", _JOB, frozenset({"seconds"}), tuple(CANCELED)),
-    "not_placed": Kind("placed", frozenset({"name", "queue"}), spellings=tuple(NOT_PLACED)),
+    "not_placed": Kind(
+        "placed", frozenset({"name", "queue", "provider"}), spellings=tuple(NOT_PLACED)
+    ),
     "filesystem": Kind("mounted", _JOB, frozenset({"seconds"}), SPELLINGS),
     "logs_missing": Kind("logging", _JOB),
     "logs_late": Kind("logging", _JOB, frozenset({"seconds"})),
@@ -85,7 +87,8 @@ class Rule:
         A name in `KINDS`.
     match
         What it is narrowed down by: ``service`` and ``operation`` (with ``*``) of calls; ``name``
-        (a regular expression, found anywhere), ``queue`` and ``attempt`` of jobs.
+        (a regular expression, found anywhere), ``queue`` and ``attempt`` of jobs; ``provider``,
+        FARGATE or FARGATE_SPOT, of tasks that are to be placed.
     probability
         Chance that it acts on what it matches.
     count
