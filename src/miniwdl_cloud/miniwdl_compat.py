@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import io
 import json
 import logging
@@ -16,7 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from WDL import Error, Expr, Type
-from WDL._util import VERBOSE_LEVEL, StructuredLogMessage, path_really_within
+from WDL._util import (
+    VERBOSE_LEVEL,
+    StructuredLogMessage,
+    parse_byte_size,
+    path_really_within,
+)
 from WDL.runtime.task_container import TaskContainer
 
 from .errors import MiniwdlCloudError
@@ -32,6 +38,20 @@ def log_message(text: str, **details: Any) -> StructuredLogMessage:
 def follows_stderr(container: TaskContainer, logger: logging.Logger) -> bool:
     """Whether anybody listens to a task's standard error: with ``--verbose``, or a plugin."""
     return container.stderr_callback is not None or logger.isEnabledFor(VERBOSE_LEVEL)
+
+
+def byte_size(text: str) -> int:
+    """Bytes of a text such as ``2 GiB``, as miniwdl reads `memory`.
+
+    Raises
+    ------
+    Error.RuntimeError
+        It is no such text.
+    """
+    try:
+        return int(parse_byte_size(text))
+    except ValueError:
+        raise Error.RuntimeError("invalid setting of runtime.memory, " + text) from None
 
 
 def swarm_container() -> Any:
@@ -126,6 +146,54 @@ class SharedPathsMixin:
                 )
             return True, path
         return False, None
+
+
+@functools.lru_cache(maxsize=256)
+def parsed_hints(text: str, version: str, pos: Any) -> Mapping[str, Any]:
+    """The members of a task's ``hints``, which miniwdl 1.16 reads past, as expressions that were
+    not typechecked.
+
+    Parameters
+    ----------
+    text
+        Source code from the task's first line to its last, each whole.
+    version
+        Of WDL.
+    pos
+        The task's.
+    """
+    from WDL import _grammar, _parser
+
+    # What else is on these lines is made blank, so that positions remain true.
+    lines = text.split("\n")
+    lines[-1] = lines[-1][: pos.end_column - 1]
+    lines[0] = " " * (pos.column - 1) + lines[0][pos.column - 1 :]
+    source = "\n" * (pos.line - 1) + "\n".join(lines)
+    grammar, keywords = _grammar.get(version)
+    tree, _ = _parser.parse(grammar, source, "tasks")
+    for section in tree.find_data("hints_section"):
+        transformed = _parser._DocTransformer(
+            source_text=source,
+            uri=pos.uri,
+            abspath=pos.abspath,
+            keywords=keywords,
+            comments=[],
+            version=version,
+            declared_version=version,
+        ).transform(section)
+        return _hint_members(transformed["hints"], pos)
+    return {}
+
+
+def _hint_members(tree: Any, pos: Any) -> dict[str, Any]:
+    return {str(kv.children[0]): _hint_value(kv.children[1], pos) for kv in tree.children}
+
+
+def _hint_value(value: Any, pos: Any) -> Any:
+    if getattr(value, "data", None) != "hints_object":
+        return value
+    # ``aws: hints { … }`` means the same as ``aws: object { … }``.
+    return Expr.Struct(pos, list(_hint_members(value, pos).items()))
 
 
 # For submit/

@@ -7,57 +7,18 @@ looks a setting up in that order. This module alone reads the process environmen
 
 from __future__ import annotations
 
-import configparser
-import json
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import UsageError
-
-Source = Callable[[str, str], "str | None"]
-"""Looks up (section, key); ``None`` where this source does not say."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One setting.
-
-    Parameters
-    ----------
-    section, key
-        Its place in miniwdl's .cfg file; the environment form follows from them.
-    help
-        What it means, with units.
-    kind
-        ``str``, ``int``, ``float``, ``bool`` or ``json`` (a JSON object).
-    default
-        Built-in default, in its final type.
-    tag
-        Tag on the workflow job queue that provides it, if one does.
-    aliases
-        Older spellings of the key.
-    """
-
-    section: str
-    key: str
-    help: str
-    kind: str = "str"
-    default: Any = None
-    tag: str | None = None
-    aliases: tuple[str, ...] = ()
-
-    @property
-    def env(self) -> str:
-        """The name of its environment variable."""
-        return env_name(self.section, self.key)
-
-
-def env_name(section: str, key: str) -> str:
-    """The environment variable that miniwdl reads for ``[section] key``."""
-    return f"MINIWDL__{section}__{key}".upper()
+from .setting import RankedSources, Source, read_cfg, read_environment_file
+from .setting import Setting as Setting
+from .setting import env_name as env_name
+from .setting import is_false as is_false
+from .setting import mapping_source as mapping_source
+from .setting import names as names
+from .setting import parse as parse
 
 
 def _aws(key: str, help: str, **more: Any) -> Setting:
@@ -70,6 +31,25 @@ TASK_QUEUE_FALLBACK = _aws(
     "task_queue_fallback",
     "Batch job queue for a task after `preemptible` interruptions",
     tag="DefaultTaskQueueFallback",
+)
+TASK_QUEUES = _aws(
+    "task_queues",
+    "further Batch job queues that tasks may use by their setting `queue` or `fallback`, with"
+    " blanks or commas between them",
+)
+TASK_SETTINGS = _aws(
+    "task_settings",
+    "JSON object of task settings by the names of tasks, which may have *, such as"
+    ' {"bwa_*": {"queue": "big"}}; they come before those in the WDL',
+    kind="json",
+    default={},
+)
+SMALL_TASKS_ON_FARGATE = _aws(
+    "small_tasks_on_fargate",
+    "vCPUs up to which a task without GPU and without setting `engine` runs on Fargate, and all"
+    " others on Batch; 0 means that all run with [scheduler] container_backend",
+    kind="float",
+    default=0.0,
 )
 WORKFLOW_QUEUE = _aws("workflow_queue", "Batch job queue for the workflow job")
 WORKFLOW_ENGINE = _aws(
@@ -434,91 +414,12 @@ CONTAINER_BACKEND = Setting(
 ALL: tuple[Setting, ...] = tuple(v for v in list(globals().values()) if isinstance(v, Setting))
 
 
-class Settings:
-    """Looks settings up in ranked sources.
-
-    Parameters
-    ----------
-    sources
-        Highest rank first. An empty string counts as "does not say".
-    """
-
-    def __init__(self, *sources: Source) -> None:
-        self._sources = sources
-
-    def get(self, setting: Setting) -> Any:
-        """The value of a setting in its type, or its default.
-
-        Raises
-        ------
-        UsageError
-            The value does not have the setting's type.
-        """
-        for source in self._sources:
-            for key in (setting.key, *setting.aliases):
-                text = source(setting.section, key)
-                if text is not None and text.strip() != "":
-                    return parse(setting, text)
-        return setting.default
+class Settings(RankedSources):
+    """Looks settings up in ranked sources."""
 
     def with_tags(self, tags: Mapping[str, str]) -> Settings:
         """The same, with the tags of the workflow job queue as the lowest source."""
         return self.with_source(tag_source(tags))
-
-    def with_source(self, source: Source) -> Settings:
-        """The same, with one more source below all others."""
-        return Settings(*self._sources, source)
-
-
-def parse(setting: Setting, text: str) -> Any:
-    """Parse the text of a setting.
-
-    Raises
-    ------
-    UsageError
-        The text does not have the setting's type.
-    """
-    text = text.strip()
-    try:
-        if setting.kind == "int":
-            return int(text)
-        if setting.kind == "float":
-            return float(text)
-        if setting.kind == "bool":
-            return _parse_bool(text)
-        if setting.kind == "json":
-            value = json.loads(text)
-            if not isinstance(value, dict):
-                raise ValueError("not a JSON object")
-            return value
-    except ValueError:
-        raise UsageError(
-            f"Setting [{setting.section}] {setting.key} ({setting.env}) should be"
-            f" {_KIND_NAMES[setting.kind]}; correct it."
-        ) from None
-    return text
-
-
-_KIND_NAMES = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "json": "a JSON object",
-}
-
-
-def _parse_bool(text: str) -> bool:
-    lowered = text.lower()
-    if lowered in ("true", "t", "yes", "y", "1"):
-        return True
-    if is_false(lowered):
-        return False
-    raise ValueError(text)
-
-
-def is_false(text: str) -> bool:
-    """Whether a text is one of the spellings of false."""
-    return text.strip().lower() in ("false", "f", "no", "n", "0")
 
 
 S3_ENDPOINT = "AWS_ENDPOINT_URL_S3"
@@ -543,16 +444,7 @@ FLEET_ENVIRONMENT = Path("/etc/miniwdl-cloud/fleet.env")
 def env_file_source(path: Path) -> Source:
     """Settings from a systemd environment file; none if there is no such file, or if it may not be
     read."""
-    values: dict[str, str] = {}
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        name, equals, value = line.strip().partition("=")
-        if equals and not name.startswith(("#", ";")):
-            values[name.strip()] = value.strip().strip("\"'")
-    return env_source(values)
+    return env_source(read_environment_file(path))
 
 
 def cfg_files(environ: Mapping[str, str] | None = None) -> list[Path]:
@@ -572,22 +464,8 @@ def cfg_files(environ: Mapping[str, str] | None = None) -> list[Path]:
 
 
 def cfg_source(files: list[Path] | None = None) -> Source:
-    """Settings from the first of these .cfg files that exists, read without importing miniwdl.
-
-    Raises
-    ------
-    UsageError
-        The file is not a valid .cfg file.
-    """
-    parser = configparser.ConfigParser(interpolation=None)
-    for path in cfg_files() if files is None else files:
-        if path.is_file():
-            try:
-                parser.read(path)
-            except configparser.Error as exn:
-                raise UsageError(f"{path} is not a valid configuration file: {exn}") from None
-            break
-    return lambda section, key: parser.get(section, key, fallback=None)
+    """Settings from the first of these .cfg files that exists; see `read_cfg`."""
+    return read_cfg(cfg_files() if files is None else files)
 
 
 def tag_source(tags: Mapping[str, str]) -> Source:
@@ -599,8 +477,3 @@ def tag_source(tags: Mapping[str, str]) -> Source:
         return tags.get(tag) if tag else None
 
     return lookup
-
-
-def mapping_source(values: Mapping[tuple[str, str], str | None]) -> Source:
-    """Settings from a mapping of (section, key), as made from command line options."""
-    return lambda section, key: values.get((section, key))

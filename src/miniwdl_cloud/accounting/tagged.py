@@ -18,6 +18,8 @@ from .reaper import Orphan, describe_all
 
 PARENT_TAG = "AWS_BATCH_PARENT_JOB_ID"
 """The tag that names a job's workflow job."""
+CALL_TAG = "miniwdl-cloud-call"
+"""The tag that names the call of a job's task, or of all tasks of an array job."""
 FORGOTTEN_S = 7 * 86400.0
 """Seconds for which Batch keeps a job that has ended, at least (Batch user guide, "Job states")."""
 _JOB_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ..jobs.outcome import TaskResult
 from ..miniwdl_compat import CallIdentity
 from ..transfer.versions import versioned_key
 from . import task_files
+from .config import EngineSettings
 
 
 class IdentifiedTask:
@@ -41,6 +43,16 @@ def identify_call(
         container.call = call
     recv = yield recv
     yield recv
+
+
+def without_vain_adoption(
+    found: EngineSettings, cfg: Any, logger: logging.Logger
+) -> EngineSettings:
+    """The settings, without adoption where there is no call cache to adopt by."""
+    if found.adopt and not cfg["call_cache"].get_bool("get"):
+        logger.warning("adopting jobs needs the call cache; without it, nothing is adopted")
+        return replace(found, adopt=False)
+    return found
 
 
 class FormerTask:

@@ -9,10 +9,11 @@ import WDL
 
 from ..jobs.request import JobRequest
 from ..miniwdl_compat import log_message as _
+from .adopting import without_vain_adoption
 from .attempt_files import AttemptFiles
 from .config import read_settings
 from .context import EngineContext, make_context
-from .task_container import SharedTask, without_vain_adoption
+from .task_container import SharedTask
 from .task_job import request_of
 
 
@@ -53,7 +54,7 @@ class _BatchTask(SharedTask):
         return {"cpu": limits.vcpus, "mem_bytes": mib * 2**20}
 
     def _queue(self, logger: logging.Logger) -> str:
-        settings = self._context.settings
+        settings = self._settings
         queue = settings.task_queue
         if settings.task_queue_fallback and self._attempts.wants_fallback:
             queue = settings.task_queue_fallback
@@ -71,7 +72,7 @@ class _BatchTask(SharedTask):
             queue=queue,
             runtime=self.runtime_values,
             filesystem=files.filesystem,
-            settings=self._context.settings,
+            settings=self._settings,
             user=self._user(logger) or files.owner,
             least_mib=self._attempts.memory_mib,
             # Without a key, no other run takes it over: an isolated task's files are elsewhere.

@@ -146,6 +146,10 @@ def submit_request(
         "timeout": {"attemptDurationSeconds": first.timeout_s},
         "tags": dict(first.tags),
     }
+    if first.share_identifier is not None:
+        ans["shareIdentifier"] = first.share_identifier
+    if first.scheduling_priority is not None:
+        ans["schedulingPriorityOverride"] = first.scheduling_priority
     if manifest is not None:
         ans["arrayProperties"] = {"size": len(requests)}
     return ans

@@ -12,6 +12,7 @@ from .. import settings
 from ..errors import ConfigurationError, UsageError
 from ..housekeeping.space import check_space
 from ..workflow_job import workflow_job_id
+from .task_settings import check_mapping
 
 
 class ConfigLoader(Protocol):
@@ -59,6 +60,20 @@ class EngineSettings:
     adopt: bool
     parent_job_id: str | None
     parent_attempt: int = 1
+    task_queues: tuple[str, ...] = ()
+    task_settings: str = "{}"
+    small_tasks_vcpus: float = 0.0
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The Batch job queues that tasks may use, the default one first."""
+        named = (self.task_queue, self.task_queue_fallback, *self.task_queues)
+        return tuple(dict.fromkeys(queue for queue in named if queue))
+
+    @property
+    def task_settings_dict(self) -> dict[str, dict[str, Any]]:
+        """Task settings by patterns of task names, in their order."""
+        return dict(json.loads(self.task_settings))
 
     @property
     def container_properties_dict(self) -> dict[str, Any]:
@@ -125,6 +140,8 @@ def read_settings(
     isolation = found.get(settings.ISOLATION) or ("shared" if on_batch else "strict")
     if isolation not in ("shared", "strict"):
         raise UsageError("Set [aws] isolation (MINIWDL__AWS__ISOLATION) to shared or to strict.")
+    task_settings = found.get(settings.TASK_SETTINGS)
+    check_mapping(task_settings, f"[aws] task_settings ({settings.TASK_SETTINGS.env})")
     check_space(Path(mount), found)
     fs = found.get(settings.FS)
     events = found.get(settings.EVENT_QUEUE)
@@ -158,6 +175,10 @@ def read_settings(
         adopt=found.get(settings.ADOPT),
         parent_job_id=workflow_job_id(environ),
         parent_attempt=_attempt(environ.get("AWS_BATCH_JOB_ATTEMPT")),
+        task_queues=settings.names(found.get(settings.TASK_QUEUES)),
+        # In its own order, which counts.
+        task_settings=json.dumps(task_settings),
+        small_tasks_vcpus=found.get(settings.SMALL_TASKS_ON_FARGATE),
     )
 
 

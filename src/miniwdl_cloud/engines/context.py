@@ -19,7 +19,7 @@ from ..jobs.registry import shared
 from .batch_queue import BatchQueue
 from .config import EngineSettings
 from .event_queue import BatchEventQueue
-from .limits import Limits, queue_limits
+from .limits import Limits, largest, queue_limits
 from .shared_filesystem import check_platform, network_filesystem
 
 
@@ -84,7 +84,7 @@ def make_context(settings: EngineSettings, efs: bool) -> EngineContext:
             AccountOptions(
                 base=Path(settings.accounting_dir),
                 service=f"aws-batch/{session.region}",
-                queues=tuple(q for q in (settings.task_queue, settings.task_queue_fallback) if q),
+                queues=settings.queues,
                 job_id=settings.parent_job_id,
                 attempt=settings.parent_attempt,
                 adopt=settings.adopt,
@@ -102,6 +102,9 @@ def make_context(settings: EngineSettings, efs: bool) -> EngineContext:
         return Operation(Dispatcher(account.queue, options, events=events).start(), account)
 
     # Before there is a lease: this is what fails where the settings are wrong.
-    limits = queue_limits(session, batch, settings.task_queue)
+    limits = largest(
+        queue_limits(session, batch, queue)
+        for queue in (settings.task_queue, *settings.task_queues)
+    )
     operation = shared(key, make)
     return EngineContext(settings, filesystem, limits, operation.dispatcher, operation.account)

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 import WDL
 
-from ..errors import MiniwdlCloudError
 from ..jobs.outcome import JobOutcome, Verdict
 from ..jobs.request import JobRequest, JobSnapshot, JobState
 from ..miniwdl_compat import log_message as _
+from .adopting import without_vain_adoption
 from .attempt_files import AttemptFiles
 from .ecs_queue import queue_name
 from .fargate_config import read_fargate_settings
@@ -28,7 +28,7 @@ from .fargate_job import (
     size_of,
 )
 from .retries import Attempts
-from .task_container import SharedTask, runtime_error, without_vain_adoption
+from .task_container import SharedTask
 
 
 class Fargate(SharedTask):
@@ -69,28 +69,24 @@ class Fargate(SharedTask):
         limits = cls._context.limits
         return {"cpu": int(limits.vcpus), "mem_bytes": limits.memory_mib * 2**20}
 
-    def __init__(self, cfg: WDL.runtime.config.Loader, run_id: str, host_dir: str) -> None:
-        super().__init__(cfg, run_id, host_dir)
+    def _begin(self) -> None:
         self._attempts = Attempts(memory_mib=0)
         self._running_since: float | None = None
         self._on_spot = False
         self._waiting_since: float | None = None
         self._spot_refused = False
 
-    def process_runtime(
+    def _read_runtime(
         self, logger: logging.Logger, runtime_eval: dict[str, WDL.Value.Base]
     ) -> None:
         """Read the task's runtime section, with its disks and CPU architecture."""
-        super().process_runtime(logger, runtime_eval)
-        if "disks" in runtime_eval:
+        super()._read_runtime(logger, runtime_eval)
+        if "disks" in runtime_eval and "disks_gib" not in self.runtime_values:
             self._process_disks(logger, runtime_eval["disks"].json)
-        try:
-            if "cpuArchitecture" in runtime_eval:
-                wanted = str(runtime_eval["cpuArchitecture"].json)
-                self.runtime_values["cpuArchitecture"] = architecture_of(wanted)
-            check_runtime(self.runtime_values)
-        except MiniwdlCloudError as exn:
-            raise runtime_error(exn) from exn
+        if "cpuArchitecture" in runtime_eval:
+            wanted = str(runtime_eval["cpuArchitecture"].json)
+            self.runtime_values["cpuArchitecture"] = architecture_of(wanted)
+        check_runtime(self.runtime_values)
 
     def _process_disks(self, logger: logging.Logger, disks: Any) -> None:
         texts = disks if isinstance(disks, list) else [disks]
@@ -118,7 +114,7 @@ class Fargate(SharedTask):
 
     def _make_request(self, logger: logging.Logger, queue: str, files: AttemptFiles) -> JobRequest:
         self._running_since = None
-        settings = self._context.fargate
+        settings = replace(self._context.fargate, common=self._settings)
         size = size_of(self.runtime_values, settings, self._attempts.memory_mib)
         _log_size(logger, size)
         return fargate_request(
@@ -159,7 +155,7 @@ class Fargate(SharedTask):
     @property
     def _overdue(self) -> bool:
         since = self._running_since
-        limit: int = self._context.settings.job_timeout_s
+        limit: int = self._settings.job_timeout_s
         return since is not None and time.monotonic() - since > limit
 
     def _is_unwanted(self) -> bool:
@@ -173,7 +169,7 @@ class Fargate(SharedTask):
             return self._interrupted(JobOutcome(Verdict.INTERRUPTED, None, message))
         if not self._overdue or self._terminating():
             return super()._cancelled(job_id, running)
-        limit = self._context.settings.job_timeout_s
+        limit = self._settings.job_timeout_s
         message = f"the task was stopped after {limit} s, the time it may run ([aws] job_timeout)"
         self.failure_info = {"jobId": job_id or "", "verdict": Verdict.TIMEOUT.value}
         self._attempts.note(JobOutcome(Verdict.TIMEOUT, None, message))

@@ -16,6 +16,7 @@ from . import task_files
 from .ecs_queue import CONTAINER, LOG_PREFIX
 from .fargate_config import FargateSettings
 from .task_job import DEFAULT_IMAGE, job_request
+from .task_settings import ulimits_of
 
 STORAGE_GIB = (21, 200)
 """Least and most ephemeral storage that can be asked for (API reference, EphemeralStorage)."""
@@ -140,7 +141,8 @@ def definition_of(
     Parameters
     ----------
     runtime
-        `runtime_values`: ``docker``, ``cpuArchitecture``.
+        `runtime_values`: ``docker``, ``cpuArchitecture``; and of our task settings in ``aws``,
+        ``ulimits``.
     user
         ``uid:gid`` for ``--as-me``.
 
@@ -156,6 +158,8 @@ def definition_of(
     }
     if user is not None:
         container["user"] = user
+    if "ulimits" in runtime.get("aws", {}):
+        container["ulimits"] = ulimits_of(runtime["aws"]["ulimits"])
     if settings.log_group:
         container["logConfiguration"] = {
             "logDriver": "awslogs",
@@ -217,6 +221,7 @@ def fargate_request(
         definition=definition_of(runtime, filesystem, settings, user),
         resources=resources,
         settings=settings.common,
+        asked=runtime.get("aws", {}),
         cache_key=cache_key,
         alone=alone,
         may_coalesce=False,

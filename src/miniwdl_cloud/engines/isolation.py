@@ -51,8 +51,8 @@ def isolation_of(runtime: Mapping[str, Any], setting: str) -> str:
         There is no such isolation.
     """
     hints = runtime.get("aws", {})
-    if not isinstance(hints, Mapping) or not set(hints) <= {"isolation"}:
-        raise UsageError("runtime.aws can be an object with the member `isolation` only.")
+    if not isinstance(hints, Mapping):
+        raise UsageError("runtime.aws can be an object only.")
     wanted = [v for v in (runtime.get("isolation"), hints.get("isolation")) if v is not None]
     if any(value not in (SHARED, STRICT) for value in wanted):
         raise UsageError('runtime.isolation can be "shared" or "strict" only.')

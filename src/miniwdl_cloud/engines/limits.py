@@ -69,7 +69,12 @@ def queue_limits(session: AwsSession, batch: BatchClient, queue: str) -> Limits:
         sizes = instance_types(session, sorted(listed.difference(MANAGED_SETS)))
     except AccessDenied:
         return Limits()
-    each = [_environment_limits(item, sizes) for item in resources]
+    return largest(_environment_limits(item, sizes) for item in resources)
+
+
+def largest(limits: Iterable[Limits]) -> Limits:
+    """The limits of several job queues, one of which a task may choose."""
+    each = list(limits)
     return Limits(max(x.vcpus for x in each), max(x.memory_mib for x in each))
 
 

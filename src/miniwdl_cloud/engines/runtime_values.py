@@ -10,6 +10,7 @@ import WDL
 from ..miniwdl_compat import log_message as _
 from .config import EngineSettings
 from .isolation import STRICT, check_privileges, isolation_of
+from .task_source import TaskSettings
 
 
 def note_accelerators(
@@ -40,6 +41,16 @@ def note_accelerators(
         runtime["acceleratorCount"] = count.value
 
 
+def note_settings(task: TaskSettings, runtime: dict[str, Any]) -> None:
+    """Put a task's settings into its runtime values: ``aws``, and what miniwdl's own keys mean the
+    same as."""
+    if task.said:
+        runtime["aws"] = task.values
+    storage = task.get("ephemeral_storage_gib")
+    if storage is not None:
+        runtime["disks_gib"] = storage
+
+
 def note_isolation(
     asked: dict[str, WDL.Value.Base], runtime: dict[str, Any], settings: EngineSettings
 ) -> None:
@@ -50,7 +61,7 @@ def note_isolation(
     asked
         Its runtime section.
     runtime
-        miniwdl's `runtime_values`.
+        miniwdl's `runtime_values`, with its settings in ``aws``.
     settings
         The engine's.
 
@@ -59,8 +70,8 @@ def note_isolation(
     UsageError, ConfigurationError
         As of `isolation_of` and `check_privileges`.
     """
-    found: dict[str, Any] = {k: v.json for k, v in asked.items() if k in ("isolation", "aws")}
-    runtime.update(found)
-    runtime["isolation"] = isolation_of(found, settings.isolation)
+    wanted = {"isolation": asked["isolation"].json} if "isolation" in asked else {}
+    wanted["aws"] = runtime.get("aws", {})
+    runtime["isolation"] = isolation_of(wanted, settings.isolation)
     if runtime["isolation"] == STRICT:
         check_privileges(runtime, settings.container_properties_dict)

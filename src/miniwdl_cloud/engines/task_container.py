@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 import time
 from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -36,14 +36,16 @@ from ..patience import patiently
 from . import task_files
 from .adopting import FormerTask, IdentifiedTask
 from .attempt_files import AttemptFiles, check_directory_output
-from .config import EngineSettings
+from .choice import Demand, choose, engine_class
 from .context import EngineContext
 from .isolation import STRICT
 from .job_log import log_change
 from .patience import Patience
 from .retries import Attempts
-from .runtime_values import note_accelerators, note_isolation
-from .task_job import MIN_MEMORY_MIB
+from .runtime_values import note_accelerators, note_isolation, note_settings
+from .task_job import MIN_MEMORY_MIB, identity_of
+from .task_settings import check_engine
+from .task_source import TaskSettings, read, settings_of
 from .twins import other_job
 
 FOLLOW_PERIOD = 0.5
@@ -52,8 +54,14 @@ FOLLOW_PERIOD = 0.5
 
 class SharedTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: ignore[misc]
     """A task as a job. The registered engines are siblings that derive from this: miniwdl marks an
-    engine as initialised by a class attribute, which one engine would hand down to another."""
+    engine as initialised by a class attribute, which one engine would hand down to another.
 
+    miniwdl makes every task of a run with one class, the configured engine, and before it knows the
+    task's runtime section. A task that another engine is to run becomes one of that class then, by
+    `process_runtime`: until then, all that it has is what the classes have in common.
+    """
+
+    _initialising: ClassVar = threading.Lock()
     # Of the file that keeps what the queue service said last of a job; for the job's id.
     _detail_name: ClassVar[str]
     # miniwdl's contract: it initialises an engine once, as a class, before it makes any object.
@@ -85,6 +93,18 @@ class SharedTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
     def _announce(cls, logger: logging.Logger) -> None:
         """Log what was found."""
 
+    def _begin(self) -> None:
+        """Set what an engine keeps of a task, before its first attempt."""
+        self._attempts = Attempts()
+
+    def _read_runtime(
+        self, logger: logging.Logger, runtime_eval: dict[str, WDL.Value.Base]
+    ) -> None:
+        """Read the task's runtime section, accelerators included."""
+        super().process_runtime(logger, runtime_eval)
+        note_accelerators(runtime_eval, self.runtime_values, logger)
+        note_isolation(runtime_eval, self.runtime_values, self._settings)
+
     @abstractmethod
     def _queue(self, logger: logging.Logger) -> str:
         """The queue of the next attempt."""
@@ -99,7 +119,10 @@ class SharedTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
         self.container_dir = self.host_dir
         self._inputs_copied = False
         self._former: FormerTask | None = None
+        self._settings = self._context.settings
+        self._task = TaskSettings()
         self._attempts = Attempts()
+        self._begin()
         self._files: AttemptFiles | None = None
         self._request: JobRequest | None = None
         self._patience = Patience(0.0)
@@ -118,13 +141,31 @@ class SharedTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
     def process_runtime(
         self, logger: logging.Logger, runtime_eval: dict[str, WDL.Value.Base]
     ) -> None:
-        """Read the task's runtime section, accelerators included."""
-        super().process_runtime(logger, runtime_eval)
-        note_accelerators(runtime_eval, self.runtime_values, logger)
+        """Read the task's settings, choose its engine, and read its runtime section."""
+        settings = self._context.settings
+        default = self.cfg.get("scheduler", "container_backend")
         try:
-            note_isolation(runtime_eval, self.runtime_values, self._context.settings)
+            self._task = read(runtime_eval, settings.task_settings_dict)
+            demand = Demand.of(runtime_eval)
+            engine = choose(default, self._task.values, settings.small_tasks_vcpus, demand)
+            check_engine(self._task.said, engine)
+            if engine != default:
+                self._become(engine, logger)
+            self._settings = settings_of(self._context.settings, self._task)
+            note_settings(self._task, self.runtime_values)
+            self._read_runtime(logger, runtime_eval)
         except MiniwdlCloudError as exn:
             raise runtime_error(exn) from exn
+
+    def _become(self, engine: str, logger: logging.Logger) -> None:
+        """Change to a task of another engine, which is initialised when its first task comes."""
+        chosen = engine_class(engine)
+        with SharedTask._initialising:
+            if "_context" not in vars(chosen):
+                chosen.global_init(self.cfg, logger)
+        self.__class__ = chosen
+        self._begin()
+        logger.info(_("engine of this task", engine=engine))
 
     def reset(self, logger: logging.Logger) -> None:
         """Put the failed attempt's directory aside and wait before the next one."""
@@ -155,7 +196,7 @@ class SharedTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
             with self._attempt_files(logger) as files, ExitStack() as cleanup:
                 self._files = files
                 inputs = None if self._inputs_copied else self.input_path_map
-                files.write(command, self.runtime_values.get("env", {}), inputs)
+                files.write(command, self._environment(), inputs)
                 handle = self._submit(logger, files, cleanup)
                 snapshot = self._await(logger, cleanup, handle, follow=True)
             return self._ended(logger, snapshot)
@@ -164,6 +205,17 @@ class SharedTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
             if isinstance(exn, FilesystemFull):
                 self._fatal = error
             raise error from exn
+
+    def _environment(self) -> dict[str, str]:
+        """The variables of the command: the task's, and who it is."""
+        who = identity_of(
+            run=self._task.facts.run,
+            task=self._task.facts.task,
+            run_id=self.run_id,
+            attempt=self.try_counter,
+            workflow_job=self._settings.parent_job_id,
+        )
+        return {**self.runtime_values.get("env", {}), **who}
 
     def _attempt_files(self, logger: logging.Logger) -> AttemptFiles:
         return AttemptFiles(
@@ -434,16 +486,6 @@ class SharedTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
             return self._interrupted(JobOutcome(Verdict.INTERRUPTED, None, message))
         self._fatal = WDL.Error.RuntimeError(message, more_info=self.failure_info)
         return self._fatal
-
-
-def without_vain_adoption(
-    found: EngineSettings, cfg: WDL.runtime.config.Loader, logger: logging.Logger
-) -> EngineSettings:
-    """The settings, without adoption where there is no call cache to adopt by."""
-    if found.adopt and not cfg["call_cache"].get_bool("get"):
-        logger.warning("adopting jobs needs the call cache; without it, nothing is adopted")
-        return replace(found, adopt=False)
-    return found
 
 
 def _went_wrong(snapshot: JobSnapshot) -> bool:

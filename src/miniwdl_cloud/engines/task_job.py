@@ -10,18 +10,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..accounting.tagged import PARENT_TAG
+from ..accounting.tagged import CALL_TAG, PARENT_TAG
 from ..errors import ConfigurationError
 from ..filesystems.base import SharedFilesystem
 from ..jobs.request import ArrayItem, Definition, JobRequest, Resources
 from . import task_files
 from .batch_queue import resource_requirements
 from .config import EngineSettings
+from .task_settings import ulimits_of
 
 MIN_MEMORY_MIB = 991
 """Least memory request: 1 GiB with the default `memory_delta`, as existing deployments expect."""
 
 DEFAULT_IMAGE = "ubuntu:20.04"
+TAG_VALUE_MAX = 256
+"""Characters of a tag's value (API reference, SubmitJob, `tags`)."""
 JOB_NAME_MAX = 128
 """Characters of a job name (API reference, SubmitJob, `jobName`)."""
 
@@ -57,7 +60,8 @@ def definition_of(
     Parameters
     ----------
     runtime
-        miniwdl's `runtime_values`: ``docker``, ``privileged``.
+        miniwdl's `runtime_values`: ``docker``, ``privileged``; and of our task settings in ``aws``,
+        ``shared_memory_mib`` and ``ulimits``.
     user
         ``uid:gid`` for ``--as-me``.
 
@@ -87,6 +91,13 @@ def definition_of(
                 " remove it."
             )
         properties[key] = value
+    asked = runtime.get("aws", {})
+    if "shared_memory_mib" in asked:
+        linux = properties.get("linuxParameters") or {}
+        properties["linuxParameters"] = {**linux, "sharedMemorySize": asked["shared_memory_mib"]}
+    if "ulimits" in asked:
+        others = [u for u in properties.get("ulimits") or [] if u["name"] not in asked["ulimits"]]
+        properties["ulimits"] = [*others, *ulimits_of(asked["ulimits"])]
     return Definition.of({"type": "container", "containerProperties": properties})
 
 
@@ -113,9 +124,53 @@ def item_of(task_dir: str, attempt: int, cache_key: str = "") -> ArrayItem:
     )
 
 
-def tags_of(settings: EngineSettings) -> tuple[tuple[str, str], ...]:
-    """Tags of a task job: the user's, and which workflow job submitted it."""
-    tags = settings.job_tags_dict
+def call_and_shard(run_id: str) -> tuple[str, str]:
+    """Call name and shard of a miniwdl run id, such as ``call-align-3-sampleA``: a call name is a
+    WDL identifier, which holds no hyphen. A task that runs by itself has no call, but its name."""
+    call, _, shard = run_id.removeprefix("call-").partition("-")
+    return call, shard
+
+
+def identity_of(
+    *, run: str, task: str, run_id: str, attempt: int, workflow_job: str | None
+) -> dict[str, str]:
+    """Variables that tell a command who it is; documented in docs/task-settings.md.
+
+    Parameters
+    ----------
+    run
+        Name of the run's directory.
+    task
+        The task's name in WDL.
+    run_id
+        miniwdl's run id of the call.
+    workflow_job
+        Id of the workflow job, if there is one.
+    """
+    call, shard = call_and_shard(run_id)
+    return {
+        "MINIWDL_CLOUD_RUN": run,
+        "MINIWDL_CLOUD_TASK": task,
+        "MINIWDL_CLOUD_CALL": call,
+        "MINIWDL_CLOUD_SHARD": shard,
+        "MINIWDL_CLOUD_ATTEMPT": str(attempt),
+        "MINIWDL_CLOUD_WORKFLOW_JOB_ID": workflow_job or "",
+    }
+
+
+def tags_of(
+    settings: EngineSettings, run_id: str, asked: Mapping[str, Any]
+) -> tuple[tuple[str, str], ...]:
+    """Tags of a task job: the user's, the task's own, which call it is of, and which workflow job
+    submitted it.
+
+    Parameters
+    ----------
+    asked
+        The task's settings.
+    """
+    tags = {**settings.job_tags_dict, **asked.get("tags", {})}
+    tags[CALL_TAG] = call_and_shard(run_id)[0][:TAG_VALUE_MAX]
     if settings.parent_job_id:
         tags[PARENT_TAG] = settings.parent_job_id
     return tuple(tags.items())
@@ -155,9 +210,12 @@ def request_of(
 
     Parameters
     ----------
+    runtime
+        miniwdl's `runtime_values`, and our task settings in ``aws``.
     alone
         Whether its definition is for this attempt alone, and has a name that says so.
     """
+    asked: Mapping[str, Any] = runtime.get("aws", {})
     return job_request(
         run_id=run_id,
         task_dir=task_dir,
@@ -167,10 +225,13 @@ def request_of(
         definition=definition_of(runtime, filesystem, settings, user),
         resources=resources_of(runtime, settings, least_mib),
         settings=settings,
+        asked=asked,
         cache_key=cache_key,
         alone=alone,
         # A manifest has a line a task, and a tab within it.
-        may_coalesce=not alone and not any(c in task_dir for c in "\t\n"),
+        may_coalesce=(
+            not alone and asked.get("array", True) and not any(c in task_dir for c in "\t\n")
+        ),
     )
 
 
@@ -184,6 +245,7 @@ def job_request(
     definition: Definition,
     resources: Resources,
     settings: EngineSettings,
+    asked: Mapping[str, Any],
     cache_key: str,
     alone: bool,
     may_coalesce: bool,
@@ -192,6 +254,8 @@ def job_request(
 
     Parameters
     ----------
+    asked
+        The task's settings.
     alone
         Whether its definition is for this attempt alone, and has a name that says so.
     """
@@ -205,7 +269,9 @@ def job_request(
         resources=resources,
         environment=environment_of(shell, settings),
         timeout_s=settings.job_timeout_s,
-        tags=tags_of(settings),
+        tags=tags_of(settings, run_id, asked),
+        share_identifier=asked.get("share_identifier"),
+        scheduling_priority=asked.get("scheduling_priority"),
         item=item_of(task_dir, attempt, cache_key),
         may_coalesce=may_coalesce,
     )

@@ -102,7 +102,10 @@ class JobRequest:
     timeout_s
         Seconds an attempt may run.
     tags
-        Tags of the job.
+        Tags of the job, the name of its call among them, so that those of an array job are of one
+        call and can be counted by its tags.
+    share_identifier, scheduling_priority
+        For a job queue with a fair-share policy.
     item
         What is its own.
     may_coalesce
@@ -116,6 +119,8 @@ class JobRequest:
     environment: tuple[tuple[str, str], ...] = ()
     timeout_s: int = 86400
     tags: tuple[tuple[str, str], ...] = ()
+    share_identifier: str | None = None
+    scheduling_priority: int | None = None
     item: ArrayItem = ArrayItem("", "")
     may_coalesce: bool = False
 
@@ -129,6 +134,8 @@ class JobRequest:
             self.environment,
             self.timeout_s,
             self.tags,
+            self.share_identifier,
+            self.scheduling_priority,
         )
 
 

@@ -247,7 +247,6 @@ def test_the_stricter_counts(runtime: dict[str, Any], setting: str, isolation: s
         {"isolation": 1},
         {"aws": "strict"},
         {"aws": {"isolation": "x"}},
-        {"aws": {"queue": "x"}},
     ],
 )
 def test_other_words_are_refused(runtime: dict[str, Any]) -> None:

@@ -95,7 +95,11 @@ def test_the_submission_carries_what_differs() -> None:
             ],
         },
         "timeout": {"attemptDurationSeconds": 600},
-        "tags": {"lab": "x", "AWS_BATCH_PARENT_JOB_ID": "parent"},
+        "tags": {
+            "lab": "x",
+            "miniwdl-cloud-call": "hello",
+            "AWS_BATCH_PARENT_JOB_ID": "parent",
+        },
     }
 
 
