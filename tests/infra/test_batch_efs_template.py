@@ -281,7 +281,7 @@ def test_the_workflow_role_is_bounded(deployed: Deployed) -> None:
     everywhere = [s["Sid"] for s in statements.values() if s["Resource"] == "*"]
     assert everywhere == ["Look"]
     assert all(
-        action.split(":")[1].startswith(("Describe", "List"))
+        action.split(":")[1].startswith(("Describe", "Get", "List"))
         for action in statements["Look"]["Action"]
     )
 

@@ -29,6 +29,7 @@ EVERYWHERE = {
     "batch:DescribeJobs",
     "batch:ListJobs",
     "ec2:DescribeInstanceTypes",
+    "ec2:DescribeSpotPriceHistory",
     "ec2:DescribeTags",
     "ecr:GetAuthorizationToken",
     "ecs:DeregisterTaskDefinition",
@@ -39,6 +40,7 @@ EVERYWHERE = {
     "fsx:DescribeDataRepositoryAssociations",
     "fsx:DescribeDataRepositoryTasks",
     "fsx:DescribeFileSystems",
+    "pricing:GetProducts",
 }
 # What parliament finds, and why it is as it should be.
 EXPECTED = {

@@ -26,6 +26,7 @@ TO_ECS = {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}
 def batch() -> list[Any]:
     """What the engine does with Batch."""
     definitions = arn("batch", f"job-definition/{DEFINITIONS}")
+    machines = arn("ecs", f"container-instance/{BATCH_CLUSTERS}")
     jobs = arn("batch", "job/*")
     events = _allow(
         "Events",
@@ -39,6 +40,8 @@ def batch() -> list[Any]:
         "batch:DescribeJobs",
         "batch:ListJobs",
         "ec2:DescribeInstanceTypes",
+        "ec2:DescribeSpotPriceHistory",
+        "pricing:GetProducts",
     ]
     fallback = If("HasTaskFallback", Ref("TaskQueueFallback"), NoValue)
     return [
@@ -54,6 +57,10 @@ def batch() -> list[Any]:
         },
         _allow("TagTasks", "batch:TagResource", [definitions, jobs]),
         {"#": "These actions know no resources.", **_allow("Look", look, "*")},
+        {
+            "#": "Which instance a task ran on, for its cost.",
+            **_allow("Machines", "ecs:DescribeContainerInstances", [machines]),
+        },
         If("HasEvents", events, NoValue),
         _pass("TaskRole", GetAtt("TaskRole", "Arn")),
     ]
