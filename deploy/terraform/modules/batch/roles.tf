@@ -133,7 +133,7 @@ data "aws_iam_policy_document" "s3" {
 
   statement {
     sid       = "ListBuckets"
-    actions   = ["s3:GetBucketLocation", "s3:ListBucket"]
+    actions   = ["s3:ListBucket"]
     resources = local.own_buckets
   }
 
@@ -147,7 +147,7 @@ data "aws_iam_policy_document" "s3" {
     for_each = length(var.s3_input_buckets) > 0 ? [1] : []
     content {
       sid       = "InputBuckets"
-      actions   = ["s3:GetBucketLocation", "s3:GetObject", "s3:ListBucket"]
+      actions   = ["s3:GetObject", "s3:ListBucket"]
       resources = concat(local.input_buckets, [for bucket in local.input_buckets : "${bucket}/*"])
     }
   }

@@ -31,7 +31,8 @@ class EnvironmentOperations(BatchBase):
         if resources:
             _check_resources(resources)
         arn = self.arn("compute-environment", name)
-        cluster = f"arn:aws:ecs:{self.region}:{ACCOUNT_ID}:cluster/{name}_Batch_{uuid.uuid4()}"
+        # As accounts show it today; the examples of Batch's API reference have an older form.
+        cluster = f"arn:aws:ecs:{self.region}:{ACCOUNT_ID}:cluster/AWSBatch-{name}-{uuid.uuid4()}"
         detail = {
             **params,
             "computeEnvironmentArn": arn,

@@ -287,7 +287,7 @@ def bucket_statements(write: bool) -> list[Any]:
         {
             "Sid": "ListBuckets",
             "Effect": "Allow",
-            "Action": ["s3:GetBucketLocation", "s3:ListBucket"],
+            "Action": "s3:ListBucket",
             "Resource": [
                 GetAtt("Bucket", "Arn"),
                 If("HasUploadBucket", Sub(upload), nothing),
@@ -313,7 +313,7 @@ def _input_buckets() -> dict[str, Any]:
         "#": _INPUT_BUCKETS,
         "Sid": "InputBuckets",
         "Effect": "Allow",
-        "Action": ["s3:GetBucketLocation", "s3:GetObject", "s3:ListBucket"],
+        "Action": ["s3:GetObject", "s3:ListBucket"],
         "Resource": {
             "Fn::Split": [
                 ",",
