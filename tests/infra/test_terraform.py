@@ -30,7 +30,11 @@ SAME = {
     "stage_expiration_days": "StageExpirationDays",
 }
 SAME_OF = {
-    "batch-efs": {"enable_fargate": "EnableFargate", "mount_point": "MountPoint"},
+    "batch-efs": {
+        "enable_fargate": "EnableFargate",
+        "engine": "Engine",
+        "mount_point": "MountPoint",
+    },
     "batch-fsx": {
         "lustre_GiB": "StorageCapacity",
         "lustre_weekly_maintenance_start_time": "WeeklyMaintenanceStartTime",
@@ -75,6 +79,7 @@ def test_defaults_are_those_of_cloudformation(root: str) -> None:
         values = re.findall(r"[\w.:-]+", found[1])
         assert ",".join(values) == str(parameters[parameter]["Default"])
     assert set(blocks) == {*same, *OWN, *OWN_OF[root]}
+    assert set(parameters) == {*same.values(), "S3UploadBucket", "S3InputBuckets"}
 
 
 def test_the_code_is_formatted_and_valid(terraform: Terraform) -> None:

@@ -61,6 +61,7 @@ module "batch" {
   task_root_volume_gib      = var.task_root_volume_gib
   enable_task_fallback      = var.enable_task_fallback
 
+  engine      = var.engine
   mount_point = var.mount_point
   efs = {
     file_system_arn  = module.storage.file_system_arn

@@ -133,6 +133,17 @@ variable "enable_fargate" {
   default     = true
 }
 
+variable "engine" {
+  description = "What runs the tasks of workflows that do not say: batch, on instances, or fargate, as ECS tasks."
+  type        = string
+  default     = "batch"
+
+  validation {
+    condition     = contains(["batch", "fargate"], var.engine)
+    error_message = "The engine is batch or fargate."
+  }
+}
+
 variable "private_subnets" {
   description = "Make private subnets with endpoints: nothing but AWS is reached, and every image has to be in ECR."
   type        = bool

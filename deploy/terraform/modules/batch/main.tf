@@ -146,6 +146,7 @@ resource "aws_batch_job_queue" "workflow" {
       DefaultEcsExecutionRoleArn = var.ecs.execution_role_arn
       DefaultEcsLogGroup         = var.ecs.log_group
     },
+    var.ecs != null && var.engine == "fargate" ? { DefaultEngine = "aws_fargate" } : {},
   )
 
   lifecycle {

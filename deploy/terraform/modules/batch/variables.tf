@@ -136,6 +136,12 @@ variable "ecs" {
   default = null
 }
 
+variable "engine" {
+  description = "What runs the tasks of workflows that do not say: batch, or fargate, which needs ecs."
+  type        = string
+  default     = "batch"
+}
+
 variable "events" {
   description = "What modules/events made; null without."
   type = object({
