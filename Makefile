@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SHELL := /bin/bash
 
-.PHONY: help venv demo test test-fleet test-quick check format bench soak docs clean
+.PHONY: help venv demo test test-fleet test-quick check format bench soak docs site clean
 
 help:
 	@echo "make venv        install everything into .venv"
@@ -16,6 +16,7 @@ help:
 	@echo "make bench       measure, beside the public package miniwdl-aws"
 	@echo "make soak        500 tasks under injected faults (10 minutes at most)"
 	@echo "make docs        regenerate the CloudFormation templates and the reference"
+	@echo "make site        build the documentation's site into .cache/site"
 
 venv: .venv/installed
 
@@ -56,6 +57,9 @@ soak: venv
 docs: venv
 	$(BIN)/python scripts/make-templates
 	$(BIN)/python scripts/make-reference
+
+site: venv
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 clean:
 	rm -rf .venv .cache .miniwdl-cloud build dist
