@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,3 +100,88 @@ def test_each_task_runs_where_it_says(deployment: MixedDeployment, default: str)
     assert _placed(deployment) == placed
     leases = [path for path in (deployment.root / "accounts").rglob("*") if path.is_file()]
     assert leases == []
+
+
+def test_small_tasks_are_put_on_fargate(deployment: MixedDeployment) -> None:
+    """Where sizes choose, and no task says anything."""
+    source = MIXED.replace("SMALL", "").replace("aws_array: false", "")
+    env = _settings(deployment, "aws_batch_job", MINIWDL__AWS__SMALL_TASKS_ON_FARGATE="1")
+    assert deployment.run(source, env=env).outputs["w.words"] == WORDS
+    assert _placed(deployment) == {"Fargate small": 3, "Batch big": 3, "Fargate gather": 1}
+
+
+def test_settings_of_hints_and_configuration_take_effect(deployment: MixedDeployment) -> None:
+    """A queue of the task's own and tags, in jobs as Batch has them; each child of an array knows
+    itself, and no array has jobs of two calls."""
+    queue = deployment.batch.queue()
+    names = ("RUN", "TASK", "CALL", "SHARD", "ATTEMPT", "WORKFLOW_JOB_ID")
+    told = ",".join(f"$MINIWDL_CLOUD_{name}" for name in names)
+    run = deployment.run(
+        f"""
+        version 1.2
+        workflow w {{
+          scatter (i in range(3)) {{
+            call t as one {{ i }}
+            call t as two {{ i }}
+          }}
+          output {{ Array[String] ones = one.who  Array[String] twos = two.who }}
+        }}
+        task t {{
+          input {{ Int i }}
+          command <<< echo "{told}" >>>
+          output {{ String who = read_string(stdout()) }}
+          requirements {{ container: "ubuntu:22.04" }}
+          hints {{ aws: object {{ queue: "{queue}", timeout: 333 }} }}
+        }}
+        """,
+        env=_settings(
+            deployment,
+            "aws_batch_job",
+            AWS_BATCH_JOB_ID="workflow-job",
+            MINIWDL__AWS__ARRAY_JOBS_MIN="2",
+            MINIWDL__AWS__TASK_QUEUES=queue,
+            MINIWDL__AWS__TASK_SETTINGS='{"t": {"tags": {"who": "me"}}}',
+        ),
+    )
+    for call in ("one", "two"):
+        expected = [f"{run.directory.name},t,{call},{i},1,workflow-job" for i in range(3)]
+        assert run.outputs[f"w.{call}s"] == expected
+    assert deployment.submissions("") == []
+    deployment.queue = queue
+    jobs = deployment.submissions("")
+    assert {job["tags"]["miniwdl-cloud-call"] for job in jobs} == {"one", "two"}
+    assert {job["tags"]["who"] for job in jobs} == {"me"}
+    assert {job["timeout"]["attemptDurationSeconds"] for job in jobs} == {333}
+    for job in jobs:
+        call = job["jobName"].partition("-")[0]
+        assert job["tags"]["miniwdl-cloud-call"] == call
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("timeout: 5", r":8:60: runtime\.aws\.timeout should be 60 at least"),
+        ('queue: "other"', r":8:58: runtime\.aws\.queue names the job queue other, which tasks"),
+    ],
+)
+def test_wrong_settings_end_a_run_before_its_first_task(
+    deployment: MixedDeployment, setting: str, message: str
+) -> None:
+    """Even if an earlier task is well, none starts."""
+    run = deployment.run(
+        """
+        version 1.1
+        workflow w { call first call second { input: go = first.go } }
+        task first { command {} output { Boolean go = true } }
+        task second {
+          input { Boolean go }
+          command {}
+          runtime { docker: "ubuntu:22.04"  aws: object { SETTING } }
+        }
+        """.replace("SETTING", setting),
+        env=_settings(deployment, "aws_batch_job"),
+        fails=True,
+    )
+    assert run.exit_code == 2
+    assert re.search(message, run.error["cause"]["message"])
+    assert deployment.submissions("") == []

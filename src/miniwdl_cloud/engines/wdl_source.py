@@ -55,17 +55,17 @@ def written_settings(task: Any, prefix: str) -> list[WrittenSetting]:
     return found
 
 
-def all_tasks(document: Any) -> list[Any]:
-    """The tasks of a document and of what it imports."""
-    found, documents, seen = [], [document], set()
-    while documents:
-        doc = documents.pop()
-        if id(doc) in seen:
-            continue
-        seen.add(id(doc))
-        found += doc.tasks
-        documents += [imported.doc for imported in doc.imports]
-    return found
+def target_tasks(document: Any, task: str | None) -> list[Any]:
+    """The tasks that a run of a document may run.
+
+    Parameters
+    ----------
+    task
+        Name of the one task that is to run instead of the workflow.
+    """
+    if task is None and document.workflow is not None:
+        return called_tasks(document.workflow)
+    return [each for each in document.tasks if task in (None, each.name)]
 
 
 def called_tasks(workflow: Any) -> list[Any]:

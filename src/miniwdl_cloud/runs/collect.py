@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from .. import settings as s
-from ..accounting.tagged import PARENT_TAG
+from ..accounting.tagged import CALL_TAG, PARENT_TAG
 from ..engines.batch_queue import snapshot_of
 from ..jobs.blocked import diagnose
 from ..jobs.outcome import classify
@@ -41,6 +41,7 @@ class _Owner:
 
     run: str
     manifest: str | None
+    call: str | None = None
 
 
 class Collector:
@@ -138,7 +139,7 @@ class Collector:
         for job in sorted(listed.values(), key=lambda job: (job["createdAt"], job["jobId"])):
             owner = self._owners.get(job["jobId"])
             if owner is not None and owner.run:
-                found.setdefault(owner.run, []).append(job)
+                found.setdefault(owner.run, []).append({**job, "call": owner.call})
         return found
 
     def _tasks(self, jobs: Iterable[Mapping[str, Any]]) -> list[Task]:
@@ -155,7 +156,7 @@ class Collector:
                 if lines is not None and index < len(lines):
                     call, shard, number = _parse_line(lines[index])
                 else:
-                    call, _, number = parse_job_name(job["jobName"])
+                    call, number = _call(job)
                     shard = f"{job['jobId'][:8]}:{index}"
                     guessed.add((call, shard))
                 attempts.setdefault((call, shard), []).append(
@@ -200,7 +201,8 @@ def task_queues(job: Mapping[str, Any], queue_tags: Mapping[str, str]) -> tuple[
     """The queues that a workflow job submits its tasks to: by its own environment, which only
     DescribeJobs shows, else by the tags of its queue."""
     found = s.Settings(s.env_source(variables_of(job)), s.tag_source(queue_tags))
-    return _unique(found.get(setting) for setting in (s.TASK_QUEUE, s.TASK_QUEUE_FALLBACK))
+    named = [found.get(setting) for setting in (s.TASK_QUEUE, s.TASK_QUEUE_FALLBACK)]
+    return _unique([*named, *s.names(found.get(s.TASK_QUEUES))])
 
 
 def variables_of(job: Mapping[str, Any]) -> dict[str, str]:
@@ -228,7 +230,14 @@ def _queue(job: Mapping[str, Any]) -> str:
 
 def _owner(detail: Mapping[str, Any]) -> _Owner:
     manifest = variables_of(detail).get("MINIWDL_CLOUD_MANIFEST")
-    return _Owner((detail.get("tags") or {}).get(PARENT_TAG, ""), manifest)
+    tags = detail.get("tags") or {}
+    return _Owner(tags.get(PARENT_TAG, ""), manifest, tags.get(CALL_TAG))
+
+
+def _call(job: Mapping[str, Any]) -> tuple[str, int]:
+    """Call name and attempt of a job: its tag says the call, whatever the name has room for."""
+    call, _, attempt = parse_job_name(job["jobName"])
+    return job.get("call") or call, attempt
 
 
 def _parse_line(line: str) -> tuple[str, str, int]:
@@ -243,7 +252,7 @@ def _counts(jobs: Iterable[Mapping[str, Any]]) -> dict[str, Counts]:
     ans: dict[str, Counts] = {}
     later: dict[str, int] = {}
     for job in jobs:
-        call, _, attempt = parse_job_name(job["jobName"])
+        call, attempt = _call(job)
         counts = ans.setdefault(call, Counts())
         array = job.get("arrayProperties", {})
         if attempt > 1:

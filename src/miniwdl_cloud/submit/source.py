@@ -74,7 +74,8 @@ def read(arguments: RunArguments, mount: str) -> Run:
     Raises
     ------
     UsageError
-        There is no WDL, or a file that does not exist or is out of the workflow job's sight.
+        There is no WDL, a file does not exist or is out of the workflow job's sight, or a task's
+        settings are wrong.
     RejectedWdl
         miniwdl does not accept the WDL or the inputs.
     """
@@ -103,6 +104,7 @@ def read(arguments: RunArguments, mount: str) -> Run:
     else:
         document = _load(str(path), arguments)
     run = Run(arguments, path, document, inputs, given)
+    _check_task_settings(run)
     if not passes_on:
         _check(run)
     return run
@@ -221,6 +223,14 @@ def _check(run: Run) -> None:
             run.arguments.values("--empty"),
             run.arguments.values("--none"),
         )
+
+
+def _check_task_settings(run: Run) -> None:
+    from ..engines.task_source import Policy, check_source
+    from ..engines.wdl_source import target_tasks
+
+    for task in target_tasks(run.document, run.task):
+        check_source(task, Policy())
 
 
 def _read_inputs(value: str | None, mount: str) -> tuple[Mapping[str, Any] | None, bool]:
