@@ -3,6 +3,7 @@
     MiniwdlCloudError
     ├── UsageError           a wrong or missing option, input or setting          64
     ├── ConfigurationError   the deployment or a setting does not fit             78
+    │   └── BudgetReached    the tasks of a run have cost what they may
     ├── NotFound             a queue, access point, role, bucket… does not exist  69
     ├── AccessDenied         credentials missing, expired or not allowed          77
     ├── Unreachable          AWS did not answer                                   75
@@ -52,6 +53,10 @@ class ConfigurationError(MiniwdlCloudError):
     """The deployment, the machine or a setting does not fit what was asked."""
 
     exit_code = 78
+
+
+class BudgetReached(ConfigurationError):
+    """The tasks of a run have cost what they may, and no more are submitted."""
 
 
 class NotFound(MiniwdlCloudError):

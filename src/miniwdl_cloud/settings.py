@@ -171,6 +171,20 @@ MEMORY_DELTA = _aws(
     kind="int",
     default=-33,
 )
+LOG_TASK_USAGE_PERIOD = Setting(
+    "log_task_usage",
+    "period",
+    "seconds between two samples of the CPU, memory and disk that a task uses, twice as many each"
+    " time there are 240; 0 turns sampling off",
+    kind="int",
+    default=10,
+)
+BUDGET = _aws(
+    "budget",
+    "US dollars that the tasks of a run may cost, as estimated; once they have, no task is"
+    " submitted any more and the run fails",
+    kind="float",
+)
 BOTO3_RETRIES = _aws(
     "boto3_retries",
     "JSON object: botocore's `retries` configuration",

@@ -11,6 +11,8 @@ from ..errors import ServiceError
 from .error_mapping import map_errors
 from .session import AwsSession
 
+DESCRIBE_INSTANCES_MAX = 100
+"""Container instances in one DescribeContainerInstances call (API reference)."""
 DESCRIBE_TASKS_MAX = 100
 """Tasks in one DescribeTasks call (API reference, DescribeTasks, `tasks`)."""
 
@@ -108,6 +110,19 @@ class EcsClient:
             with map_errors("looking at tasks"):
                 answer = self._client.describe_tasks(cluster=cluster, tasks=chunk, include=["TAGS"])
             found.update((task["taskArn"], task) for task in answer["tasks"])
+        return found
+
+    def describe_instances(self, cluster: str, arns: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Container instances of a cluster by ARN; those that are gone are not in the result."""
+        found: dict[str, dict[str, Any]] = {}
+        for chunk in _chunks(list(arns), DESCRIBE_INSTANCES_MAX):
+            with map_errors("looking at container instances"):
+                answer = self._client.describe_container_instances(
+                    cluster=cluster, containerInstances=chunk
+                )
+            found.update(
+                (item["containerInstanceArn"], item) for item in answer["containerInstances"]
+            )
         return found
 
     def list_tasks(self, cluster: str, **narrowed: str) -> list[str]:

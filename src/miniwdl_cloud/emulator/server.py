@@ -33,6 +33,7 @@ from .faults.injector import FaultInjector
 from .faults.plan import FaultPlan
 from .fsx.http import FsxHttp
 from .fsx.service import FsxService
+from .prices import PriceList, spot_price_history
 from .rates import RateLimit
 from .recording import CallRecord
 from .s3_fast import PlainPuts
@@ -182,6 +183,7 @@ class LocalCloud:
         self._batch = BatchService(self._executor, around, self._stop_grace_s, self.faults)
         self._batch.start()
         self._ecs = EcsService(self._executor, around, self._stop_grace_s, self.faults)
+        self._ecs.batch_instances = self._batch.describe_container_instances
         self._ecs.start()
         self._fsx = FsxService(self.region, self.filesystem, self.state / "fsx")
         cloudformation.install()
@@ -194,6 +196,7 @@ class LocalCloud:
             self._ecs, RateLimit(self._calls_per_second), EcsConsistency(self.faults)
         )
         self._metadata = Metadata(self._ecs)
+        self._price_list = PriceList()
         self._control = Control(
             self.calls,
             self._health,
@@ -312,6 +315,10 @@ class LocalCloud:
             return self._ecs_http.answer(region, environ, start_response)
         if service == "fsx":
             return self._fsx_http.answer(region, environ, start_response)
+        if service == "pricing":
+            return self._price_list.answer(region, environ, start_response)
+        if service == "ec2" and operation == "DescribeSpotPriceHistory":
+            return spot_price_history(environ, region, start_response)
         if service == "s3files":
             return self._s3files_http.answer(region, operation, environ, start_response)
         if (service, operation) == ("iam", "SimulatePrincipalPolicy"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,8 @@ class EngineSettings:
     adopt: bool
     parent_job_id: str | None
     parent_attempt: int = 1
+    usage_period_s: int = 10
+    budget_usd: float | None = None
     task_queues: tuple[str, ...] = ()
     task_settings: str = "{}"
     small_tasks_vcpus: float = 0.0
@@ -175,11 +178,21 @@ def read_settings(
         adopt=found.get(settings.ADOPT),
         parent_job_id=workflow_job_id(environ),
         parent_attempt=_attempt(environ.get("AWS_BATCH_JOB_ATTEMPT")),
+        usage_period_s=max(0, found.get(settings.LOG_TASK_USAGE_PERIOD)),
+        budget_usd=_budget(found.get(settings.BUDGET)),
         task_queues=settings.names(found.get(settings.TASK_QUEUES)),
         # In its own order, which counts.
         task_settings=json.dumps(task_settings),
         small_tasks_vcpus=found.get(settings.SMALL_TASKS_ON_FARGATE),
     )
+
+
+def _budget(dollars: float | None) -> float | None:
+    if dollars is not None and not (math.isfinite(dollars) and dollars > 0):
+        raise UsageError(
+            f"Set [aws] budget ({settings.BUDGET.env}) to a number of US dollars above 0."
+        )
+    return dollars
 
 
 def _attempt(text: str | None) -> int:

@@ -5,7 +5,6 @@ A task's thread writes its files, hands a JobRequest to the dispatcher, and wait
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
@@ -20,8 +19,7 @@ import WDL
 from WDL.runtime.task_container import TaskContainer
 
 from ..accounting.adoption import Offer
-from ..errors import FilesystemFull, MiniwdlCloudError
-from ..filesystems.weather import write_file_atomically
+from ..errors import BudgetReached, FilesystemFull, MiniwdlCloudError
 from ..jobs.blocked import Blockage
 from ..jobs.handle import Cancelled, Changed, Ended, JobHandle, Lost, Refused, Submitted, Waiting
 from ..jobs.outcome import JobOutcome, TaskResult, Verdict, classify, lost
@@ -43,6 +41,7 @@ from .job_log import log_change
 from .patience import Patience
 from .retries import Attempts
 from .runtime_values import note_accelerators, note_isolation, note_settings
+from .spending import changed, check_budget, keep_detail
 from .task_job import MIN_MEMORY_MIB, identity_of
 from .task_settings import check_engine
 from .task_source import TaskSettings, read, settings_of
@@ -202,7 +201,7 @@ class SharedTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
             return self._ended(logger, snapshot)
         except MiniwdlCloudError as exn:
             error = runtime_error(exn)
-            if isinstance(exn, FilesystemFull):
+            if isinstance(exn, (BudgetReached, FilesystemFull)):
                 self._fatal = error
             raise error from exn
 
@@ -233,6 +232,7 @@ class SharedTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
         return self._files.directory if self._files else Path(self.host_dir)
 
     def _submit(self, logger: logging.Logger, files: AttemptFiles, cleanup: ExitStack) -> JobHandle:
+        check_budget(self._settings)
         self._request = request = self._make_request(logger, self._queue(logger), files)
         if files.isolated:
             cleanup.callback(self._context.dispatcher.retire, request.definition)
@@ -323,9 +323,9 @@ class SharedTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
 
     def _keep_detail(self, logger: logging.Logger, snapshot: JobSnapshot) -> None:
         log_change(logger, snapshot)
-        detail = json.dumps(snapshot.detail, indent=2, sort_keys=True, default=str)
-        name = self._detail_name.format(snapshot.job_id.rpartition("/")[2])
-        write_file_atomically(detail, Path(self.host_dir) / name)
+        path = Path(self.host_dir) / self._detail_name.format(snapshot.job_id.rpartition("/")[2])
+        usage = task_files.read_usage(self._files_dir, self.try_counter)
+        keep_detail(path, self._settings, self._request, snapshot, usage, logger)
 
     def _result(self, snapshot: JobSnapshot) -> TaskResult | None:
         """What the job recorded. After a failure, no other job may begin this attempt any more."""
@@ -472,6 +472,7 @@ class SharedTask(IdentifiedTask, SharedPathsMixin, TaskContainer):  # type: igno
 
     def _changed(self, logger: logging.Logger, snapshot: JobSnapshot) -> None:
         log_change(logger, snapshot)
+        changed(self._settings, self._request, snapshot)
         self._patience.note(logger, snapshot)
 
     def _blocked(self, blockage: Blockage, job_id: str | None) -> Exception:

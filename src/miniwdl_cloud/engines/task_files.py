@@ -9,6 +9,7 @@ In the task's run directory, with ``N`` empty for the first attempt, then 2, 3, 
     claimN             a link that no file is behind: its text is the id of the one job that may
                        run the attempt, made by the task script; or says that none may any more
     task_statusN.txt   start, end, exit code and peak memory, written by the task script
+    usageN.txt         samples of what the container used, written by the task script
     work/              the command's working directory; earlier attempts' are kept as work.tryM/
 """
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib.resources
+import math
 import os
 import shlex
 import shutil
@@ -25,11 +27,14 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from ..costs.usage import Usage
 from ..filesystems.weather import PASSING, awaited, retried
 from ..jobs.outcome import TaskResult
 
 RECORD_MOST = 4096
 """Characters that are read of a record."""
+USAGE_MOST = 32 * 2**10
+"""Characters that are read of samples, which are 240 lines."""
 CLOSED = "closed"
 """A claim that no job can have: the attempt is over."""
 
@@ -158,17 +163,50 @@ def read_result(task_dir: Path, attempt: int) -> TaskResult | None:
     )
 
 
+def read_usage(task_dir: Path, attempt: int) -> Usage | None:
+    """What the task script's samples of an attempt say; ``None`` if there are none."""
+    path = task_dir / f"usage{attempt_suffix(attempt)}.txt"
+    try:
+        return usage_of(_read_regular(path, USAGE_MOST))
+    except (OSError, ValueError):
+        return None
+
+
+def usage_of(text: str) -> Usage | None:
+    """The same of the samples themselves.
+
+    Raises
+    ------
+    ValueError
+        They are something else.
+    """
+    rows = [[float(part) for part in line.split()] for line in text.splitlines()]
+    rows = [row for row in rows if len(row) == 4 and all(math.isfinite(part) for part in row)]
+    if not rows:
+        return None
+    (begin, cpu, _, disk), last = rows[0], rows[-1]
+    memory = [max(0.0, row[2]) for row in rows]
+    return Usage(
+        seconds=max(0.0, last[0] - begin),
+        cpu_seconds=max(0.0, last[1] - cpu) / 1e6,
+        peak_memory_bytes=int(max(memory)),
+        mean_memory_bytes=int(sum(memory) / len(memory)),
+        disk_bytes=int(max(row[3] for row in rows) - disk) * 1024,
+        samples=len(rows),
+    )
+
+
 def _int(text: str | None) -> int | None:
     return int(text) if text and text.isdecimal() else None
 
 
-def _read_regular(path: Path) -> str:
+def _read_regular(path: Path, most: int = RECORD_MOST) -> str:
     """A small file's text. Neither follows a link nor waits for the other end of a named pipe."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, errors="replace") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path))
-        return file.read(RECORD_MOST)
+        return file.read(most)
 
 
 def restore(task_dir: Path, streams: Iterable[Path]) -> list[str]:

@@ -14,6 +14,7 @@ from ..accounting.tagged import CALL_TAG, PARENT_TAG
 from ..errors import ConfigurationError
 from ..filesystems.base import SharedFilesystem
 from ..jobs.request import ArrayItem, Definition, JobRequest, Resources
+from ..settings import LOG_TASK_USAGE_PERIOD
 from . import task_files
 from .batch_queue import resource_requirements
 from .config import EngineSettings
@@ -106,6 +107,8 @@ def environment_of(shell: str, settings: EngineSettings) -> tuple[tuple[str, str
     pairs = {"MINIWDL_CLOUD_SHELL": shell}
     if settings.container_sync:
         pairs["MINIWDL_CLOUD_SYNC"] = "1"
+    if settings.usage_period_s != LOG_TASK_USAGE_PERIOD.default:
+        pairs["MINIWDL_CLOUD_USAGE"] = str(settings.usage_period_s)
     return tuple(pairs.items())
 
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..engines.task_files import attempt_suffix
 from ..errors import NotFound, UsageError
+from .cost import ESTIMATE, Basis
 from .details import attempts_of, is_plain, mapping, read_json, record_of, text_of
 from .model import Attempt, Report, TaskRecord, TaskState
 
@@ -68,6 +70,7 @@ def collect(run_dir: Path, now: float | None = None) -> Report:
         error=error,
         tasks=tasks,
         missing=_missing(tasks),
+        basis=Basis(sources=_sources(tasks)),
         made=time.time() if now is None else now,
     )
 
@@ -157,6 +160,17 @@ def _end_of(directory: Path) -> tuple[TaskState, str | None]:
     return TaskState.FAILED, f"{kind}: {message}" if message else kind
 
 
+def _sources(tasks: list[TaskRecord]) -> list[tuple[str, int]]:
+    """Where prices of attempts are from, and of how many, most first."""
+    counted = Counter(
+        attempt.price.source if attempt.price else ESTIMATE
+        for task in tasks
+        for attempt in task.attempts
+        if attempt.cost is not None
+    )
+    return counted.most_common()
+
+
 def _missing(tasks: list[TaskRecord]) -> list[str]:
     attempts = [attempt for task in tasks for attempt in task.attempts]
     missing = []
@@ -171,13 +185,24 @@ def _missing(tasks: list[TaskRecord]) -> list[str]:
             " known, and their times are those of miniwdl's files."
         )
     ran = [attempt for attempt in attempts if attempt.job_id and attempt.started]
-    unmeasured = sum(1 for attempt in ran if attempt.peak_bytes is None)
+    unmeasured = sum(1 for attempt in ran if attempt.used_bytes is None)
     if unmeasured:
         missing.append(
             f"Peak memory is not known of {unmeasured:,} of {len(ran):,} attempts: the container"
             " was killed, or its kernel does not tell."
         )
-    missing.append("The use of CPUs and disks is not measured.")
+    unsampled = sum(1 for attempt in ran if attempt.cpus is None)
+    if unsampled:
+        missing.append(
+            f"The CPUs in use are not known of {unsampled:,} of {len(ran):,} attempts: they were"
+            " too short, sampling was off, or the container has no cgroup of its own."
+        )
+    unpriced = sum(1 for attempt in ran if attempt.price is None)
+    if unpriced:
+        missing.append(
+            f"The engine noted no price of {unpriced:,} of {len(ran):,} attempts, which are"
+            " estimated by bundled prices."
+        )
     return missing
 
 

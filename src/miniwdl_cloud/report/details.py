@@ -4,13 +4,16 @@ each job (``awsBatchJobDetail.ID.json``, ``ecsTask.ID.json``), and what the task
 from __future__ import annotations
 
 import json
+import math
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ..costs.machine import Machine, billed, moment
+from ..costs.quote import Quote
+from ..costs.usage import Usage
 from ..engines.batch_queue import snapshot_of
 from ..engines.ecs_snapshot import snapshot_of_task
 from ..engines.task_files import attempt_suffix, read_result, status_file
@@ -46,7 +49,7 @@ def attempts_of(directory: Path, names: set[str]) -> list[Attempt]:
             snapshot = (snapshot_of_task if match[1] == "ecsTask" else snapshot_of)(detail)
         except (AttributeError, KeyError, TypeError, ValueError):
             continue  # a file of that name that is none of ours
-        details.append((_moment(detail.get("createdAt")) or 0.0, snapshot, detail))
+        details.append((moment(detail.get("createdAt")) or 0.0, snapshot, detail))
     details.sort(key=lambda item: (item[0], str(item[1].job_id)))
     claims = {claim: number for number, claim in _claims(directory, names)}
     attempts = []
@@ -111,9 +114,11 @@ def _attempt(
     outcome = classify(snapshot, result)
     ok = outcome.verdict is Verdict.SUCCESS and not outcome.exit_code
     vcpus, memory_mib, gpus, platform = _reserved(detail)
-    began = _moment(detail.get("startedAt")) or (result.start if result else None)
-    over = _moment(detail.get("stoppedAt")) or (result.end if result else None)
+    began = moment(detail.get("startedAt")) or (result.start if result else None)
+    over = moment(detail.get("stoppedAt")) or (result.end if result else None)
     job_id = str(snapshot.job_id)
+    noted = mapping(detail.get("miniwdlCloud"))
+    paid_from, paid_to = billed(detail)
     return Attempt(
         number=number,
         job_id=job_id.rpartition("/")[2],
@@ -129,7 +134,44 @@ def _attempt(
         gpus=gpus,
         peak_bytes=result.peak_memory_bytes if result else None,
         platform=platform,
+        interrupted=ended
+        and not ok
+        and outcome.verdict in (Verdict.INTERRUPTED, Verdict.INFRASTRUCTURE),
+        usage=_usage(mapping(noted.get("usage"))),
+        price=_price(mapping(noted.get("price"))),
+        billed_s=max(0.0, paid_to - paid_from) if paid_from and paid_to else None,
     )
+
+
+def _usage(noted: Mapping[str, Any]) -> Usage | None:
+    try:
+        return Usage(
+            seconds=float(noted["seconds"]),
+            cpu_seconds=float(noted["cpuSeconds"]),
+            peak_memory_bytes=int(noted["peakMemoryBytes"]),
+            mean_memory_bytes=int(noted["meanMemoryBytes"]),
+            disk_bytes=int(noted["diskBytes"]),
+            samples=int(noted["samples"]),
+        )
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+
+
+def _price(noted: Mapping[str, Any]) -> Quote | None:
+    hourly = _number(noted.get("usdPerHour"))
+    if hourly is None or not math.isfinite(hourly):
+        return None
+    machine, told = None, mapping(noted.get("machine"))
+    if told:
+        lifecycle = told.get("lifecycle")
+        machine = Machine(
+            kind=str(told.get("kind")),
+            spot=None if lifecycle is None else lifecycle == "spot",
+            zone=text_of(told.get("availabilityZone")),
+            instance_type=text_of(told.get("instanceType")),
+            architecture=text_of(told.get("architecture")),
+        )
+    return Quote(hourly, str(noted.get("source")), machine)
 
 
 def _reserved(detail: Mapping[str, Any]) -> tuple[float | None, int | None, int, str | None]:
@@ -183,15 +225,4 @@ def _number(value: Any) -> float | None:
     try:
         return float(value)
     except (TypeError, ValueError):
-        return None
-
-
-def _moment(value: Any) -> float | None:
-    """Seconds since the epoch of Batch's milliseconds, or of the text of ECS's dates."""
-    number = _number(value)
-    if number is not None:
-        return number / 1000 if number else None
-    try:
-        return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else None
-    except ValueError:
         return None

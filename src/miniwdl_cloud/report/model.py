@@ -9,7 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .cost import Basis, cost_of
+from ..costs.quote import Quote
+from ..costs.usage import Usage
+from .cost import Basis, quote_of
 
 MIB = 2**20
 TIGHT = 0.9
@@ -17,7 +19,8 @@ TIGHT = 0.9
 ROOMY = 0.6
 """Share below which advice to ask for less is given."""
 HEADROOM = 1.25
-"""What advice leaves between the highest peak and the memory to ask for."""
+"""What advice leaves between the highest peak and the memory to ask for, and between the CPUs that
+the busiest task used on average and those to ask for."""
 MEMORY_STEP_MIB = 256
 
 
@@ -49,6 +52,14 @@ class Attempt:
         Highest memory use of the container.
     platform
         ``EC2`` or ``FARGATE``, where known.
+    interrupted
+        Whether it failed without the task's fault: its machine was taken away, or AWS failed.
+    usage
+        What it used, by samples.
+    price
+        What the engine noted of its price and machine.
+    billed_s
+        For how long it is paid for, where that is not `seconds`.
     """
 
     number: int
@@ -65,6 +76,21 @@ class Attempt:
     gpus: int = 0
     peak_bytes: int | None = None
     platform: str | None = None
+    interrupted: bool = False
+    usage: Usage | None = None
+    price: Quote | None = None
+    billed_s: float | None = None
+
+    @property
+    def used_bytes(self) -> int | None:
+        """Memory that it needed: by samples, without what the page cache could give back; else the
+        highest use, all included."""
+        return self.usage.peak_memory_bytes if self.usage else self.peak_bytes
+
+    @property
+    def cpus(self) -> float | None:
+        """CPUs that it used on average."""
+        return self.usage.cpus if self.usage else None
 
     @property
     def seconds(self) -> float | None:
@@ -76,7 +102,9 @@ class Attempt:
     @property
     def cost(self) -> float | None:
         """Estimate in US dollars; see `report.cost`."""
-        return cost_of(self.seconds, self.vcpus, self.memory_mib, self.gpus, self.platform)
+        quote = self.price or quote_of(self.vcpus, self.memory_mib, self.gpus, self.platform)
+        seconds = self.seconds if self.billed_s is None else self.billed_s
+        return None if quote is None or seconds is None else quote.cost(seconds)
 
     def as_json(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -95,6 +123,9 @@ class Attempt:
             "gpus": self.gpus,
             "peakMemoryBytes": self.peak_bytes,
             "platform": self.platform,
+            "interrupted": self.interrupted,
+            "usage": self.usage.as_json() if self.usage else None,
+            "price": self.price.as_json() if self.price else None,
             "costUSD": self.cost,
         }
 
@@ -152,8 +183,19 @@ class TaskRecord:
 
     @property
     def peak_bytes(self) -> int | None:
-        """Highest of all attempts."""
-        return max((a.peak_bytes for a in self.attempts if a.peak_bytes is not None), default=None)
+        """Most memory that an attempt needed."""
+        return max((a.used_bytes for a in self.attempts if a.used_bytes is not None), default=None)
+
+    @property
+    def cpus(self) -> float | None:
+        """CPUs that the last attempt which tells used on average."""
+        return next((a.cpus for a in reversed(self.attempts) if a.cpus is not None), None)
+
+    @property
+    def machine(self) -> str | None:
+        """What the last attempt ran on, in words."""
+        price = self.attempts[-1].price if self.attempts else None
+        return price.machine.name if price and price.machine else None
 
     def as_json(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -167,6 +209,7 @@ class TaskRecord:
             "runningSeconds": self.running_s,
             "costUSD": self.cost,
             "peakMemoryBytes": self.peak_bytes,
+            "cpus": self.cpus,
             "reason": self.reason,
             "logTail": self.log_tail,
             "attempts": [attempt.as_json() for attempt in self.attempts],
@@ -186,7 +229,9 @@ class CallSummary:
     vcpus: float | None
     memory_mib: int | None
     peak_bytes: int | None
+    cpus: float | None
     cost: float | None
+    wasted: float | None
     advice: str | None
 
     def as_json(self) -> dict[str, Any]:
@@ -201,7 +246,9 @@ class CallSummary:
             "vcpus": self.vcpus,
             "memoryMiB": self.memory_mib,
             "peakMemoryBytes": self.peak_bytes,
+            "cpus": self.cpus,
             "costUSD": self.cost,
+            "wastedUSD": self.wasted,
             "advice": self.advice,
         }
 
@@ -270,7 +317,12 @@ class Report:
     @property
     def wasted(self) -> float | None:
         """The part of it that failed attempts took."""
-        return _sum(a.cost for task in self.tasks for a in task.attempts if a.ok is False)
+        return _wasted(self.tasks)
+
+    @property
+    def interrupted(self) -> float | None:
+        """The part of that which interruptions took."""
+        return _sum(a.cost for task in self.tasks for a in task.attempts if a.interrupted)
 
     def count(self, state: TaskState) -> int:
         """How many tasks are in a state."""
@@ -297,6 +349,7 @@ class Report:
                 "vcpuHours": self.vcpu_hours,
                 "costUSD": self.cost,
                 "wastedUSD": self.wasted,
+                "interruptedUSD": self.interrupted,
             },
             "cost": self.basis.as_json(),
             "missing": list(self.missing),
@@ -309,7 +362,11 @@ def summarise(name: str, tasks: Sequence[TaskRecord]) -> CallSummary:
     """The tasks of one call together."""
     spans = [task.running_s for task in tasks if task.running_s is not None]
     attempts = [attempt for task in tasks for attempt in task.attempts]
-    peaks = [a.peak_bytes for a in attempts if a.peak_bytes is not None]
+    peaks = [a.used_bytes for a in attempts if a.used_bytes is not None]
+    told = [a.usage for a in attempts if a.usage is not None and a.usage.cpus is not None]
+    span = sum(usage.seconds for usage in told)
+    vcpus = max((a.vcpus for a in attempts if a.vcpus), default=None)
+    busiest = max((usage.cpus or 0.0 for usage in told), default=None)
     # What the task asked for: a later attempt may have got more, after it ran out.
     firsts = [task.attempts[0] for task in tasks if task.attempts]
     memory = max((a.memory_mib for a in firsts if a.memory_mib), default=None)
@@ -323,24 +380,38 @@ def summarise(name: str, tasks: Sequence[TaskRecord]) -> CallSummary:
         retries=sum(max(0, len(task.attempts) - 1) for task in tasks),
         median_s=statistics.median(spans) if spans else None,
         longest_s=max(spans, default=None),
-        vcpus=max((a.vcpus for a in attempts if a.vcpus), default=None),
+        vcpus=vcpus,
         memory_mib=memory,
         peak_bytes=max(peaks, default=None),
+        cpus=sum(usage.cpu_seconds for usage in told) / span if span else None,
         cost=_sum(task.cost for task in tasks),
-        advice=_advice(max(peaks, default=None), memory),
+        wasted=_wasted(tasks),
+        advice=_advice(max(peaks, default=None), memory, busiest, vcpus),
     )
 
 
-def _advice(peak_bytes: int | None, memory_mib: int | None) -> str | None:
-    if peak_bytes is None or not memory_mib:
-        return None
-    share = peak_bytes / MIB / memory_mib
-    wanted = math.ceil(peak_bytes / MIB * HEADROOM / MEMORY_STEP_MIB) * MEMORY_STEP_MIB
-    if share >= TIGHT:
-        return f"close to its limit: ask for {wanted:,} MiB"
-    if share < ROOMY and wanted < memory_mib:
-        return f"could ask for {wanted:,} MiB"
-    return "fits"
+def _advice(
+    peak_bytes: int | None, memory_mib: int | None, cpus: float | None, vcpus: float | None
+) -> str | None:
+    advice, known = [], False
+    if peak_bytes is not None and memory_mib:
+        known = True
+        share = peak_bytes / MIB / memory_mib
+        wanted = math.ceil(peak_bytes / MIB * HEADROOM / MEMORY_STEP_MIB) * MEMORY_STEP_MIB
+        if share >= TIGHT:
+            advice.append(f"close to its limit: ask for {wanted:,} MiB")
+        elif share < ROOMY and wanted < memory_mib:
+            advice.append(f"could ask for {wanted:,} MiB")
+    if cpus is not None and vcpus:
+        known = True
+        least = max(1, math.ceil(cpus * HEADROOM))
+        if cpus < ROOMY * vcpus and least < vcpus:
+            advice.append(f"could ask for {least} {'CPU' if least == 1 else 'CPUs'}")
+    return "; ".join(advice) or ("fits" if known else None)
+
+
+def _wasted(tasks: Iterable[TaskRecord]) -> float | None:
+    return _sum(a.cost for task in tasks for a in task.attempts if a.ok is False)
 
 
 def _sum(values: Iterable[float | None]) -> float | None:

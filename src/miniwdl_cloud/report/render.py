@@ -81,14 +81,20 @@ def data_of(report: Report) -> dict[str, Any]:
     zero = _zero(report)
     names = [call.name for call in report.calls]
     index = {name: number for number, name in enumerate(names)}
+    machines = sorted({task.machine for task in report.tasks if task.machine})
+    places = {machine: number for number, machine in enumerate(machines)}
     return {
         "calls": names,
         "states": [state.value for state in TaskState],
-        "tasks": [_row(task, index[task.call], zero) for task in report.tasks],
+        "machines": machines,
+        "tasks": [
+            _row(task, index[task.call], places.get(task.machine or ""), zero)
+            for task in report.tasks
+        ],
     }
 
 
-def _row(task: TaskRecord, call: int, zero: float) -> list[Any]:
+def _row(task: TaskRecord, call: int, machine: int | None, zero: float) -> list[Any]:
     last = task.attempts[-1] if task.attempts else None
     return [
         call,
@@ -112,6 +118,8 @@ def _row(task: TaskRecord, call: int, zero: float) -> list[Any]:
             for attempt in task.attempts
         ],
         task.reason,
+        round(task.cpus, 2) if task.cpus is not None else None,
+        machine,
     ]
 
 

@@ -12,6 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from miniwdl_cloud.costs.machine import Machine
+from miniwdl_cloud.costs.quote import Quote
+from miniwdl_cloud.costs.usage import Usage
 from miniwdl_cloud.report.model import Attempt, Report, TaskRecord, TaskState
 
 START = 1_790_000_000.0
@@ -127,6 +130,28 @@ class RunDirectory:
                 **({"reason": attempt["reason"]} if "reason" in attempt else {}),
             },
         }
+        vcpus, mib = attempt.get("vcpus", 1), attempt.get("mib", 2048)
+        if "cpus" in attempt:
+            detail["miniwdlCloud"] = {
+                "usage": {
+                    "seconds": attempt["ran"],
+                    "cpuSeconds": attempt["cpus"] * attempt["ran"],
+                    "peakMemoryBytes": attempt.get("peak", 100) * 2**20,
+                    "meanMemoryBytes": attempt.get("peak", 100) * 2**19,
+                    "diskBytes": 0,
+                    "samples": 20,
+                },
+                "price": {
+                    "usdPerHour": max(vcpus / 16, mib / 65536) * 0.22,
+                    "source": "Spot price history",
+                    "machine": {
+                        "kind": "EC2",
+                        "instanceType": "m5.4xlarge",
+                        "availabilityZone": "us-east-1a",
+                        "lifecycle": "spot",
+                    },
+                },
+            }
         (directory / f"awsBatchJobDetail.{job_id}.json").write_text(json.dumps(detail))
 
     @staticmethod
@@ -145,7 +170,7 @@ def genomes(directory: Path, samples: int = 24) -> Path:
     for i in range(samples):
         name = f"align-{i:02}-sample{chr(65 + i % 26)}{i // 26 or ''}"
         ran = dice.uniform(620, 1400)
-        shape = {"vcpus": 8, "mib": 16384}
+        shape = {"vcpus": 8, "mib": 16384, "cpus": 3.1 + i / 40}
         attempts = [{"waited": dice.uniform(45, 160), "ran": ran, "peak": 9100 + i * 37, **shape}]
         if i % 9 == 4:
             lost = {
@@ -160,6 +185,7 @@ def genomes(directory: Path, samples: int = 24) -> Path:
         align_end = max(align_end, 155 + sum(a["waited"] + a["ran"] + 2 for a in attempts))
     for i in range(samples):
         shape = {"waited": dice.uniform(5, 30), "ran": dice.uniform(150, 420), "vcpus": 2}
+        shape["cpus"] = 1.8
         attempts = [{**shape, "peak": dice.randrange(3700, 3790), "mib": 4063}]
         if i == 7:
             first = {
@@ -211,6 +237,9 @@ def many(tasks: int = 5_000) -> Report:
                     memory_mib=3968,
                     peak_bytes=dice.randrange(700, 1600) * 2**20,
                     platform="EC2",
+                    interrupted=lost,
+                    usage=Usage(ended - started, 1.4 * (ended - started), 2**29, 2**28, 0, 9),
+                    price=Quote(0.03, "Spot price history", Machine("EC2", True, None, "c5.large")),
                 )
             )
             now = ended + 2
@@ -227,8 +256,7 @@ def many(tasks: int = 5_000) -> Report:
         )
     records.sort(key=lambda task: task.ready or 0.0)
     end = max(task.ended or 0.0 for task in records)
-    missing = ["The use of CPUs and disks is not measured."]
-    return Report("cohort", "", "succeeded", START, end, None, records, missing, end + 60)
+    return Report("cohort", "", "succeeded", START, end, None, records, [], end + 60)
 
 
 def hostile(directory: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,7 @@ from made_runs import HOSTILE, START, RunDirectory, genomes, hostile
 
 from miniwdl_cloud.errors import NotFound, UsageError
 from miniwdl_cloud.report.collect import collect
-from miniwdl_cloud.report.cost import cost_of
-from miniwdl_cloud.report.model import Report, TaskRecord, TaskState
+from miniwdl_cloud.report.model import Attempt, Report, TaskRecord, TaskState
 from miniwdl_cloud.report.render import data_of, embedded, html, save
 
 
@@ -39,7 +39,13 @@ def test_states_attempts_and_usage(tmp_path: Path) -> None:
     assert failed.reason == "the command ended with exit code 1"
     assert failed.log_tail is not None and failed.log_tail.endswith("KeyError: 'GRCh38'")
     assert report.cost is not None and report.wasted is not None
-    assert 0 < report.wasted < report.cost
+    assert 0 < (report.interrupted or 0) < report.wasted < report.cost
+    # Half of an m5.4xlarge by CPUs, at the price that was noted.
+    attempt = lost.attempts[1]
+    assert attempt.cost == pytest.approx((attempt.seconds or 0) / 3600 * 0.11)
+    assert lost.machine == "m5.4xlarge Spot"
+    sources = dict(report.basis.sources)
+    assert sources["Spot price history"] > sources["an estimate by bundled prices"] > 0
 
 
 def test_calls_are_summed_up_with_advice(tmp_path: Path) -> None:
@@ -48,7 +54,10 @@ def test_calls_are_summed_up_with_advice(tmp_path: Path) -> None:
     assert calls["prepare.sort"].memory_mib == 4063
     assert calls["prepare.sort"].advice == "close to its limit: ask for 6,656 MiB"
     assert calls["genotype"].advice == "could ask for 1,280 MiB"
-    assert calls["align"].advice == "fits" and calls["align"].retries == 3
+    assert calls["align"].advice == "could ask for 5 CPUs" and calls["align"].retries == 3
+    assert calls["align"].cpus == pytest.approx(3.39, abs=0.1)
+    assert calls["genotype"].cpus is None and calls["genotype"].wasted is None
+    assert 0 < (calls["align"].wasted or 0) < (calls["align"].cost or 0)
     assert calls["reference"].advice is None
 
 
@@ -79,11 +88,12 @@ def test_json_has_stable_members(tmp_path: Path) -> None:
     assert set(made) == {"version", "run", "made", "totals", "cost", "missing", "calls", "tasks"}
     assert set(made["tasks"][-1]) == {
         *("call", "shard", "directory", "state", "ready", "ended", "runningSeconds", "costUSD"),
-        *("peakMemoryBytes", "reason", "logTail", "attempts"),
+        *("peakMemoryBytes", "cpus", "reason", "logTail", "attempts"),
     }
     assert set(made["tasks"][-1]["attempts"][0]) == {
         *("attempt", "jobId", "created", "started", "ended", "ok", "exitCode", "reason"),
         *("logStream", "vcpus", "memoryMiB", "gpus", "peakMemoryBytes", "platform", "costUSD"),
+        *("interrupted", "usage", "price"),
     }
     assert made["cost"]["estimate"] is True and made["cost"]["dated"]
 
@@ -246,7 +256,11 @@ def test_the_page_loads_nothing(tmp_path: Path) -> None:
 )
 def test_costs(given: tuple[float | None, float, int, int, str], cost: float | None) -> None:
     """A job costs its share of an instance, or what Fargate asks for its size."""
-    assert cost_of(*given) == (None if cost is None else pytest.approx(cost))
+    seconds, vcpus, memory_mib, gpus, platform = given
+    ended = None if seconds is None else START + seconds
+    attempt = Attempt(1, started=START, ended=ended, platform=platform)
+    attempt = replace(attempt, vcpus=vcpus, memory_mib=memory_mib, gpus=gpus)
+    assert attempt.cost == (None if cost is None else pytest.approx(cost))
 
 
 def test_what_is_no_run_directory(tmp_path: Path) -> None:

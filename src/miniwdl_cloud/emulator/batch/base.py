@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..errors import client_error
 from ..shapes import RequestModel
-from .models import ACCOUNT_ID, ComputeEnvironment, Job, JobDefinition, JobQueue
+from .models import ACCOUNT_ID, Attempt, ComputeEnvironment, Job, JobDefinition, JobQueue
 
 if TYPE_CHECKING:
     from .scheduler import Scheduler
@@ -49,6 +49,7 @@ class BatchBase:
         self.policies: dict[str, dict[str, Any]] = {}
         self.definitions: dict[str, list[JobDefinition]] = {}
         self.jobs: dict[str, Job] = {}
+        self.container_instances: dict[str, tuple[Job, Attempt]] = {}
 
     def arn(self, kind: str, name: str) -> str:
         """The ARN of a Batch resource."""

@@ -9,6 +9,7 @@ from typing import Any
 from .. import limits
 from ..errors import client_error
 from .base import BatchBase, Params, operation, page, short_name
+from .capacity import describe_instance
 from .models import ACCOUNT_ID, ComputeEnvironment, JobQueue
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
@@ -210,6 +211,24 @@ class EnvironmentOperations(BatchBase):
         if environment is None or name_or_arn not in (environment.name, environment.arn):
             raise client_error(f"ComputeEnvironment {name_or_arn} not found.")
         return environment
+
+    def describe_container_instances(
+        self, cluster: str, arns: list[str]
+    ) -> dict[str, dict[str, Any]] | None:
+        """Container instances of a compute environment's ECS cluster by ARN, as ECS shows them;
+        ``None`` if it is no environment's."""
+        with self.lock:
+            if all(
+                str(environment.detail["ecsClusterArn"]).rpartition("/")[2] != cluster
+                for environment in self.environments.values()
+            ):
+                return None
+            known = self.container_instances
+            return {
+                arn: describe_instance(arn, known[arn][0], known[arn][1].environment)
+                for arn in arns
+                if arn in known and arn.split("/")[-2] == cluster
+            }
 
     def _in_order(self, order: list[dict[str, Any]]) -> list[ComputeEnvironment]:
         if not 1 <= len(order) <= limits.ENVIRONMENTS_PER_QUEUE:

@@ -320,6 +320,7 @@ class Scheduler:
             attempt.container_instance_arn = (
                 f"{prefix}:container-instance/{cluster}/{attempt.task_id[::-1]}"
             )
+            self._service.container_instances[attempt.container_instance_arn] = (job, attempt)
         job.attempts.append(attempt)
         job.started_at = None
         job.status_reason = None

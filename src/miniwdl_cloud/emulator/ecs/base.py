@@ -41,6 +41,10 @@ def throttled() -> ApiError:
     return ApiError("ThrottlingException", "Rate exceeded")
 
 
+BatchInstances = Callable[[str, list[str]], "dict[str, dict[str, Any]] | None"]
+"""Finds container instances of one of Batch's clusters by ARN; ``None`` if it is none of these."""
+
+
 class EcsBase:
     """State of the service. Everything in it is read and changed under ``lock``.
 
@@ -59,6 +63,7 @@ class EcsBase:
         self.clusters: dict[str, Cluster] = {}
         self.definitions: dict[str, list[TaskDefinition]] = {}
         self.tasks: dict[str, Task] = {}
+        self.batch_instances: BatchInstances = lambda cluster, arns: None
         self.run_task_calls = RateLimit(RUN_TASK_PER_S)
         self.launches = {
             provider: RateLimit(LAUNCHES_PER_S, LAUNCH_BURST)

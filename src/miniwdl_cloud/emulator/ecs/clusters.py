@@ -69,6 +69,21 @@ class ClusterOperations(EcsBase):
         return {"clusters": clusters, "failures": failures}
 
     @operation
+    def describe_container_instances(self, params: Params) -> Params:
+        """DescribeContainerInstances: only Batch's clusters have any."""
+        wanted = params["containerInstances"]
+        too_many(wanted, "containerInstances")
+        name = self.cluster_name(params.get("cluster", "default"))
+        found = self.batch_instances(name, wanted)
+        if found is None:
+            self.find_cluster(name)
+            found = {}
+        return {
+            "containerInstances": list(found.values()),
+            "failures": [missing(arn) for arn in wanted if arn not in found],
+        }
+
+    @operation
     def list_clusters(self, params: Params) -> Params:
         """ListClusters."""
         arns = [cluster.arn for cluster in self.clusters.values() if cluster.is_active]

@@ -24,6 +24,7 @@
       begin: isFinite(begin) ? begin : null,
       end: last && last.ended !== null ? last.ended : row[ENDED],
       vcpus: row[5], memory: row[6], peak: row[7], cost: row[8],
+      cpus: row[11], machine: row[12] === null ? "" : data.machines[row[12]],
       reason: reasons.join("; ") || row[10] || "",
     };
   });
@@ -40,6 +41,7 @@
   }
   const mib = (n) => n === null ? "-" : n >= 10240 ? (n / 1024).toFixed(1) + " GiB" : n.toLocaleString("en") + " MiB";
   const dollars = (n) => n === null ? "-" : n > 0 && n < .01 ? "<$0.01" : "$" + n.toFixed(2);
+  const average = (n) => n === null ? "-" : n.toFixed(2);
   const plain = (s) => s === null ? "-" : String(s);
 
   // Canvases
@@ -175,7 +177,7 @@
     if (!t) return;
     const lines = [t.label + ": " + t.state];
     lines.push("began after " + duration(t.begin) + ", waited " + duration(t.waited) + ", ran " + duration(t.ran));
-    if (t.memory !== null) lines.push(plain(t.vcpus) + " vCPUs, " + mib(t.memory) + (t.peak !== null ? ", used " + mib(t.peak) : ""));
+    if (t.memory !== null) lines.push(plain(t.vcpus) + " vCPUs" + (t.cpus !== null ? " (" + average(t.cpus) + " in use)" : "") + ", " + mib(t.memory) + (t.peak !== null ? ", used " + mib(t.peak) : ""));
     if (t.reason) lines.push(t.reason);
     tip.textContent = lines.join("\n");
     const across = Math.min(event.clientX + 14, window.innerWidth - tip.offsetWidth - 12);
@@ -230,7 +232,8 @@
   const number = (n) => n === null || n === undefined ? -1 : n;
   const KEYS = [
     (t) => t.label, (t) => t.state, (t) => t.attempts.length, (t) => number(t.begin), (t) => number(t.waited), (t) => number(t.ran),
-    (t) => number(t.vcpus), (t) => number(t.memory), (t) => number(t.peak), (t) => number(t.cost), (t) => t.reason,
+    (t) => number(t.vcpus), (t) => number(t.cpus), (t) => number(t.memory), (t) => number(t.peak), (t) => t.machine,
+    (t) => number(t.cost), (t) => t.reason,
   ];
   const table = byId("task-table");
   let listed = [...tasks], rows = PAGE, order = null;
@@ -253,8 +256,8 @@
       hold.append(mark, t.state);
       state.append(hold);
       row.append(name, state, cell("td", String(t.attempts.length)), cell("td", duration(t.begin)), cell("td", duration(t.waited)),
-        cell("td", duration(t.ran)), cell("td", plain(t.vcpus)), cell("td", mib(t.memory)), cell("td", mib(t.peak)),
-        cell("td", dollars(t.cost)), cell("td", t.reason, "text reason"));
+        cell("td", duration(t.ran)), cell("td", plain(t.vcpus)), cell("td", average(t.cpus)), cell("td", mib(t.memory)),
+        cell("td", mib(t.peak)), cell("td", t.machine || "-", "machine"), cell("td", dollars(t.cost)), cell("td", t.reason, "text reason"));
       body.append(row);
     }
     table.tBodies[0].replaceChildren(body);
