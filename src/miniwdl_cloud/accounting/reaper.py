@@ -7,9 +7,10 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import MiniwdlCloudError, Throttled, Unreachable
 from ..jobs.request import JobSnapshot
@@ -28,6 +29,8 @@ from .lease import remove as remove_lease
 from .ledger import Submission, read_ledger
 
 logger = logging.getLogger("miniwdl-cloud.accounting")
+
+_T = TypeVar("_T")
 
 REASON = "its workflow job is gone"
 """What TerminateJob is told."""
@@ -77,12 +80,15 @@ class Reaped:
         Ids of those that have ended since.
     undone
         Why anything is left: a sentence each.
+    definitions
+        Names of definitions for one attempt alone that were left.
     """
 
     gone: list[str]
     orphans: list[Orphan]
     ended: set[str]
     undone: list[str]
+    definitions: list[str] = field(default_factory=list)
 
     @classmethod
     def nothing(cls) -> Reaped:
@@ -95,6 +101,7 @@ class Reaped:
         self.orphans += other.orphans
         self.ended |= other.ended
         self.undone += other.undone
+        self.definitions += other.definitions
 
 
 class Terminator:
@@ -342,15 +349,24 @@ def describe_all(
     """
     for start in range(0, len(ids), service.describe_max):
         chunk = ids[start : start + service.describe_max]
-        for pause in (1.0, 2.0, 4.0, 8.0, None):
-            try:
-                found = service.describe(chunk)
-                break
-            except Throttled:
-                if pause is None:
-                    raise
-                sleep(pause)
+        found = unhurried(partial(service.describe, chunk), sleep)
         yield from found.items()
+
+
+def unhurried(call: Callable[[], _T], sleep: Callable[[float], None]) -> _T:
+    """What a call returns; made again, more and more slowly, where the service asks for that.
+
+    Raises
+    ------
+    MiniwdlCloudError
+        It does not answer.
+    """
+    for pause in (1.0, 2.0, 4.0, 8.0):
+        try:
+            return call()
+        except Throttled:
+            sleep(pause)
+    return call()
 
 
 def has_ended(snapshot: JobSnapshot, tasks: int) -> bool:

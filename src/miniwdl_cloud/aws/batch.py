@@ -54,6 +54,12 @@ class BatchClient:
         """ARN of the newest active revision of a job definition, if there is one."""
         return next(iter(self.active_definitions(name)), None)
 
+    def all_active_definitions(self) -> list[dict[str, Any]]:
+        """The active job definitions of the account and Region."""
+        with map_errors("looking up job definitions"):
+            pages = self._client.get_paginator("describe_job_definitions").paginate(status="ACTIVE")
+            return [definition for page in pages for definition in page["jobDefinitions"]]
+
     def active_definitions(self, name: str) -> list[str]:
         """ARNs of a job definition's active revisions, the newest first."""
         with map_errors("looking up job definitions"):

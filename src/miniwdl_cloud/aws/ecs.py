@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import botocore.exceptions
 
-from ..errors import ServiceError
+from ..errors import NotFound, ServiceError
 from .error_mapping import map_errors
 from .session import AwsSession
 
@@ -107,7 +108,7 @@ class EcsClient:
         (any more) are not in the result."""
         found: dict[str, dict[str, Any]] = {}
         for chunk in _chunks(list(arns), DESCRIBE_TASKS_MAX):
-            with map_errors("looking at tasks"):
+            with _in_cluster("looking at tasks", cluster):
                 answer = self._client.describe_tasks(cluster=cluster, tasks=chunk, include=["TAGS"])
             found.update((task["taskArn"], task) for task in answer["tasks"])
         return found
@@ -133,7 +134,7 @@ class EcsClient:
         narrowed
             As of ListTasks: `startedBy` alone, or `desiredStatus`, which is RUNNING by default.
         """
-        with map_errors("listing tasks"):
+        with _in_cluster("listing tasks", cluster):
             pages = self._client.get_paginator("list_tasks").paginate(cluster=cluster, **narrowed)
             return [arn for page in pages for arn in page["taskArns"]]
 
@@ -161,6 +162,20 @@ class EcsClient:
             return False
         text = str(cause.response.get("Error", {}).get("Message", "")).lower()
         return "taskdefinition" in text.replace(" ", "") and "not found" in text
+
+
+@contextmanager
+def _in_cluster(doing: str, cluster: str) -> Iterator[None]:
+    try:
+        with map_errors(doing):
+            yield
+    except ServiceError as exn:
+        if "ClusterNotFoundException" not in exn.message:
+            raise
+        raise NotFound(
+            f"The ECS cluster {cluster} does not exist in this account and Region; correct"
+            " [aws_fargate] cluster (MINIWDL__AWS_FARGATE__CLUSTER) or --cluster."
+        ) from exn
 
 
 def _chunks(items: list[str], size: int) -> Iterator[list[str]]:

@@ -8,7 +8,6 @@ from typing import Any
 
 from ..accounting.tagged import PARENT_TAG
 from ..errors import ConfigurationError, UsageError
-from ..settings import CONTAINER_BACKEND
 from .operating import RUN_HELP, Account, add_options, no_more, say
 
 
@@ -47,8 +46,10 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     """
     no_more(rest, "miniwdl-cloud cancel")
     from ..aws.batch import BatchClient
-    from ..runs.cancel import cancel
-    from ..runs.collect import task_queues, variables_of
+    from ..aws.ecs import EcsClient
+    from ..engines.ecs_queue import EcsQueue
+    from ..runs.cancel import Terminator, cancel
+    from ..runs.collect import clusters_of, task_queues
     from ..runs.model import state_of
 
     account = Account(args)
@@ -63,21 +64,24 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
             return 1
     if state_of(state).ended:
         say(f"{name} has ended already ({state}); looking for jobs that it left")
-    queues = task_queues(job, account.queues.tags_of(job))
+    tags = account.queues.tags_of(job)
+    queues, clusters = task_queues(job, tags), clusters_of(job, tags)
+    # It starts no task, and so needs no network to start one in.
+    tasks = EcsQueue(EcsClient(account.session), {})
     left = cancel(
         account.collector,
-        BatchClient(account.session),
+        Terminator(BatchClient(account.session), tasks),
         job["jobId"],
         queues,
+        clusters,
         say,
         limit_s=args.timeout,
     )
-    on_ecs = variables_of(job).get(CONTAINER_BACKEND.env) == "aws_fargate"
-    if on_ecs or not queues:
+    if not queues and not clusters:
         raise ConfigurationError(
-            f"The workflow job of {name} has ended, but its tasks were not looked for: "
-            + ("they are ECS tasks" if on_ecs else "its task queues are not known")
-            + f"; if it did not end them itself, they have the tag {PARENT_TAG}={job['jobId']}."
+            f"The workflow job of {name} has ended, but its tasks were not looked for: neither its"
+            " task queues nor its ECS cluster are known; if it did not end them itself, they have"
+            f" the tag {PARENT_TAG}={job['jobId']}."
         )
     others = f"; {left:,} task jobs were left and are terminated" if left else ""
     if left == 1:

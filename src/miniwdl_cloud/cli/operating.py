@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..aws.session import AwsSession
     from ..runs.collect import Collector
     from ..runs.find import WorkflowQueues
+    from ..runs.listing import Listing
 
 RUN_HELP = "workflow job's id or name, or the beginning of either"
 
@@ -25,6 +26,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="QUEUE",
         help="Batch job queue of the workflow jobs [env MINIWDL__AWS__WORKFLOW_QUEUE; all queues"
         " that have the tag DefaultTaskQueue]",
+    )
+    parser.add_argument(
+        "--cluster",
+        metavar="CLUSTER",
+        help="ECS cluster of workflow jobs on Fargate [env MINIWDL__AWS_FARGATE__CLUSTER; those"
+        " that the tags of the queues name]",
     )
     parser.add_argument("--region", help="AWS Region [env AWS_REGION, AWS_DEFAULT_REGION]")
 
@@ -52,13 +59,16 @@ class Account:
 
     def __init__(self, args: argparse.Namespace) -> None:
         from ..aws.batch_listing import BatchListing
+        from ..aws.ecs import EcsClient
         from ..aws.session import AwsSession
         from ..runs.collect import Collector
         from ..runs.find import WorkflowQueues
+        from ..runs.listing import Listing
 
         environ = s.environment()
         given = {
             (s.WORKFLOW_QUEUE.section, s.WORKFLOW_QUEUE.key): args.workflow_queue,
+            (s.FARGATE_CLUSTER.section, s.FARGATE_CLUSTER.key): getattr(args, "cluster", None),
             (s.REGION.section, s.REGION.key): args.region,
         }
         found = s.Settings(s.mapping_source(given), s.env_source(), s.cfg_source())
@@ -68,8 +78,10 @@ class Account:
         self.session: AwsSession = AwsSession(
             region or environ.get("AWS_DEFAULT_REGION"), found.get(s.BOTO3_RETRIES)
         )
-        self.listing = BatchListing(self.session)
-        self.queues: WorkflowQueues = WorkflowQueues(self.listing, found.get(s.WORKFLOW_QUEUE))
+        self.listing: Listing = Listing(BatchListing(self.session), EcsClient(self.session))
+        self.queues: WorkflowQueues = WorkflowQueues(
+            self.listing, found.get(s.WORKFLOW_QUEUE), found.get(s.FARGATE_CLUSTER)
+        )
         self.collector: Collector = Collector(self.listing)
 
 

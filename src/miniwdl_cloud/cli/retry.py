@@ -34,15 +34,21 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     """
     no_more(rest, "miniwdl-cloud retry")
     from ..aws.batch import BatchClient
+    from ..aws.ecs import EcsClient
     from ..runs.retry import request_again
-    from ..submit.launch import BatchLauncher
+    from ..submit.launch import BatchLauncher, EcsLauncher, Launcher
 
     account = Account(args)
     job = account.queues.find(args.run)
     request = request_again(job, base64.b32encode(secrets.token_bytes(5)).decode().lower())
-    # SubmitJob has no client token: what may have taken effect is looked up, not sent again.
-    launcher = BatchLauncher(BatchClient(account.session, retrying=False))
+    launcher: Launcher
+    if "ecsTask" in job:
+        launcher = EcsLauncher(EcsClient(account.session), say)
+    else:
+        # SubmitJob has no client token: what may have taken effect is looked up, not sent again.
+        launcher = BatchLauncher(BatchClient(account.session, retrying=False))
     job_id = launcher.start(request, patient=False)
-    say(f"submitted {request['jobName']}, the same as {job['jobName']}")
+    name = request.get("jobName") or request["startedBy"]
+    say(f"submitted {name}, the same as {job['jobName']}")
     print(job_id, flush=True)
     return 0

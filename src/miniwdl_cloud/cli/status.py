@@ -24,8 +24,8 @@ OUTAGE_MAX_S = 900.0
 
 _DESCRIPTION = """\
 Show the runs of a deployment with their state and progress, or one run with its calls, tasks,
-attempts and why they failed or wait. It asks AWS Batch only: neither the shared filesystem nor any
-log is needed.
+attempts and why they failed or wait. It asks AWS Batch and ECS only: neither the shared filesystem
+nor any log is needed.
 """
 
 
@@ -46,7 +46,7 @@ def _add_own_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all",
         action="store_true",
-        help="all runs that Batch remembers, not just those that run or ended within a day; of one"
+        help="all runs that AWS remembers, not just those that run or ended within a day; of one"
         " run, each task",
     )
     parser.add_argument("--watch", action="store_true", help="look again and again until it ends")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..accounting.tagged import OpenJob
+from ..accounting.tagged import ALONE_PREFIX, OWNER_VARIABLE, AloneDefinition, OpenJob
 from ..aws.batch import ARRAY_MAX, DESCRIBE_JOBS_MAX, BatchClient
 from ..errors import MiniwdlCloudError, ServiceError
 from ..filesystems.weather import write_file_atomically
 from ..jobs.request import Definition, JobRequest, JobSnapshot, JobState, Resources
 from ..jobs.service import DefinitionNotVisible
+from ..workflow_job import is_ecs_task
 
 
 class BatchQueue:
@@ -25,14 +26,22 @@ class BatchQueue:
     submitting
         For SubmitJob alone: without botocore's retries. SubmitJob has no client token, so a
         request that may have taken effect must be looked up before it is sent again.
+    describe_others
+        Describes what is no Batch job: workflow jobs that are ECS tasks.
     """
 
     describe_max = DESCRIBE_JOBS_MAX
     array_max = ARRAY_MAX
 
-    def __init__(self, batch: BatchClient, submitting: BatchClient) -> None:
+    def __init__(
+        self,
+        batch: BatchClient,
+        submitting: BatchClient,
+        describe_others: Callable[[Sequence[str]], Mapping[str, JobSnapshot]] | None = None,
+    ) -> None:
         self._batch = batch
         self._submitting = submitting
+        self._describe_others = describe_others
 
     def ensure_definition(self, definition: Definition) -> str:
         """ARN of an active job definition of this name, which says all of its content."""
@@ -45,8 +54,21 @@ class BatchQueue:
     def retire(self, definition: Definition) -> None:
         """DeregisterJobDefinition of every active revision: where the answer to a registration was
         lost, there are two."""
-        for arn in self._batch.active_definitions(definition.name):
+        self.retire_named(definition.name)
+
+    def retire_named(self, name: str) -> None:
+        """DeregisterJobDefinition likewise."""
+        for arn in self._batch.active_definitions(name):
             self._batch.deregister_definition(arn)
+
+    def alone_definitions(self) -> Sequence[AloneDefinition]:
+        """DescribeJobDefinitions, of the whole Region."""
+        found = [
+            AloneDefinition(each["jobDefinitionName"], owner_in([each["containerProperties"]]))
+            for each in self._batch.all_active_definitions()
+            if each["jobDefinitionName"].startswith(ALONE_PREFIX) and "containerProperties" in each
+        ]
+        return [each for each in found if each.owner]
 
     def submit(self, requests: Sequence[JobRequest], definition_handle: str) -> str:
         """SubmitJob; an array's manifest is written into the directory of its first task."""
@@ -74,7 +96,11 @@ class BatchQueue:
 
     def describe(self, ids: Sequence[str]) -> Mapping[str, JobSnapshot]:
         """DescribeJobs."""
-        return {id_: snapshot_of(job) for id_, job in self._batch.describe_jobs(ids).items()}
+        jobs = [id_ for id_ in ids if not is_ecs_task(id_)]
+        found = {id_: snapshot_of(job) for id_, job in self._batch.describe_jobs(jobs).items()}
+        if len(jobs) < len(ids) and self._describe_others is not None:
+            found.update(self._describe_others([id_ for id_ in ids if is_ecs_task(id_)]))
+        return found
 
     def child_id(self, array_id: str, index: int) -> str:
         """Batch user guide, "Array jobs": the array's id, a colon, the index."""
@@ -153,6 +179,35 @@ def submit_request(
     if manifest is not None:
         ans["arrayProperties"] = {"size": len(requests)}
     return ans
+
+
+def alone_definition(definition: Definition, suffix: str, owner: str | None) -> Definition:
+    """A definition for one attempt alone, of Batch or ECS. Its name says so, and a variable which
+    workflow job it belongs to, so that what a killed one left can be told.
+
+    Parameters
+    ----------
+    suffix
+        Ending of the attempt's name.
+    owner
+        Id of the workflow job, if there is one.
+    """
+    content = json.loads(definition.content)
+    containers = [content.get("containerProperties"), *content.get("containerDefinitions", ())]
+    for container in containers if owner is not None else ():
+        if container:
+            pair = {"name": OWNER_VARIABLE, "value": owner}
+            container["environment"] = [*container.get("environment", ()), pair]
+    return Definition.of(content, f"{ALONE_PREFIX}{suffix}")
+
+
+def owner_in(containers: Sequence[Mapping[str, Any]]) -> str:
+    """The workflow job that a definition for one attempt alone names in its variables; empty if it
+    names none."""
+    for pair in (pair for each in containers for pair in each.get("environment") or []):
+        if pair.get("name") == OWNER_VARIABLE:
+            return str(pair.get("value", ""))
+    return ""
 
 
 def resource_requirements(resources: Resources) -> list[dict[str, str]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from .. import __version__
 from ..accounting.account import Account, AccountOptions
 from ..aws.batch import BatchClient
+from ..aws.ecs import EcsClient
 from ..aws.session import AwsSession
 from ..aws.sqs import SqsQueue
 from ..filesystems.base import DivisibleFilesystem
@@ -18,6 +19,7 @@ from ..jobs.options import DispatchOptions
 from ..jobs.registry import shared
 from .batch_queue import BatchQueue
 from .config import EngineSettings
+from .ecs_queue import EcsQueue
 from .event_queue import BatchEventQueue
 from .limits import Limits, largest, queue_limits
 from .shared_filesystem import check_platform, network_filesystem
@@ -80,7 +82,12 @@ def make_context(settings: EngineSettings, efs: bool) -> EngineContext:
 
     def make() -> Operation:
         account = Account(
-            BatchQueue(batch, BatchClient(session, retrying=False)),
+            BatchQueue(
+                batch,
+                BatchClient(session, retrying=False),
+                # The workflow job may be an ECS task.
+                describe_others=lambda ids: EcsQueue(EcsClient(session), {}).describe(ids),
+            ),
             AccountOptions(
                 base=Path(settings.accounting_dir),
                 service=f"aws-batch/{session.region}",

@@ -11,11 +11,12 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..accounting.tagged import OpenJob
+from ..accounting.tagged import ALONE_PREFIX, AloneDefinition, OpenJob
 from ..aws.ecs import DESCRIBE_TASKS_MAX, EcsClient
 from ..errors import MiniwdlCloudError, ServiceError
 from ..jobs.request import Definition, JobRequest, JobSnapshot, JobState
 from ..jobs.service import DefinitionNotVisible
+from .batch_queue import owner_in
 from .ecs_snapshot import run_task_error, snapshot_of_task
 
 CONTAINER = "task"
@@ -71,8 +72,22 @@ class EcsQueue:
 
     def retire(self, definition: Definition) -> None:
         """DeregisterTaskDefinition of every active revision."""
-        for arn in self._ecs.active_definitions(definition.name):
+        self.retire_named(definition.name)
+
+    def retire_named(self, name: str) -> None:
+        """DeregisterTaskDefinition likewise."""
+        for arn in self._ecs.active_definitions(name):
             self._ecs.deregister_definition(arn)
+
+    def alone_definitions(self) -> Sequence[AloneDefinition]:
+        """ListTaskDefinitionFamilies of the whole Region, and DescribeTaskDefinition of each."""
+        found = []
+        for family in self._ecs.families(ALONE_PREFIX):
+            definition = self._ecs.describe_definition(family) or {}
+            owner = owner_in(definition.get("containerDefinitions", []))
+            if owner:
+                found.append(AloneDefinition(family, owner))
+        return found
 
     def submit(self, requests: Sequence[JobRequest], definition_handle: str) -> str:
         """RunTask of one task."""

@@ -7,7 +7,6 @@ import math
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from ..accounting.tagged import CALL_TAG, PARENT_TAG
@@ -16,7 +15,7 @@ from ..filesystems.base import SharedFilesystem
 from ..jobs.request import ArrayItem, Definition, JobRequest, Resources
 from ..settings import LOG_TASK_USAGE_PERIOD
 from . import task_files
-from .batch_queue import resource_requirements
+from .batch_queue import alone_definition, resource_requirements
 from .config import EngineSettings
 from .task_settings import ulimits_of
 
@@ -264,7 +263,7 @@ def job_request(
     """
     name = unique_job_name(run_id, attempt)
     if alone:
-        definition = replace(definition, prefix=f"miniwdl-cloud-alone-{name[-8:]}")
+        definition = alone_definition(definition, name[-8:], settings.parent_job_id)
     return JobRequest(
         name=name,
         queue=queue,

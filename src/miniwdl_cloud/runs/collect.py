@@ -1,8 +1,9 @@
-"""From AWS Batch's answers to runs: which jobs belong to which run, and how its tasks are.
+"""From AWS Batch's and ECS's answers to runs: which jobs belong to which run, how its tasks are.
 
 The number of calls grows with the pages of the answers, not with the tasks: ListJobs gives a
 thousand summaries a call, one listing a state, and only the tags, which tell whose a job is, need
-DescribeJobs, a hundred jobs a call and once a job.
+DescribeJobs, a hundred jobs a call and once a job. Of ECS tasks ListTasks gives a hundred ARNs a
+call, and DescribeTasks says the rest, a hundred tasks a call, until they have stopped.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ from typing import TYPE_CHECKING, Any
 from .. import settings as s
 from ..accounting.tagged import CALL_TAG, PARENT_TAG
 from ..engines.batch_queue import snapshot_of
+from ..engines.ecs_queue import CONTAINER, LOG_PREFIX
+from ..engines.ecs_snapshot import snapshot_of_task
 from ..jobs.blocked import diagnose
 from ..jobs.outcome import classify
 from ..jobs.request import JobState
+from ..workflow_job import is_ecs_task
 from .model import Attempt, Counts, Run, Task, parse_job_name, state_of
 
 if TYPE_CHECKING:
-    from ..aws.batch_listing import BatchListing
+    from .listing import Listing
 
 Manifest = Callable[[str], "list[str] | None"]
 """The lines of an array job's manifest by its path; ``None`` where it cannot be read."""
@@ -50,12 +54,12 @@ class Collector:
     Parameters
     ----------
     listing
-        AWS Batch.
+        AWS Batch and Amazon ECS.
     manifest
         Reads an array job's manifest.
     """
 
-    def __init__(self, listing: BatchListing, manifest: Manifest = read_manifest) -> None:
+    def __init__(self, listing: Listing, manifest: Manifest = read_manifest) -> None:
         self.listing = listing
         self._manifest = manifest
         self._owners: dict[str, _Owner] = {}
@@ -78,14 +82,13 @@ class Collector:
         queues = _unique(
             queue for job in jobs for queue in task_queues(job, queue_tags.get(_queue(job), {}))
         )
+        clusters = _unique(
+            name for job in jobs for name in clusters_of(job, queue_tags.get(_queue(job), {}))
+        )
         since = min(job["createdAt"] for job in jobs)
-        mine = self._task_jobs(queues, since)
+        mine = self._task_jobs(queues, clusters, since)
         return [
-            _run(
-                job,
-                task_queues(job, queue_tags.get(_queue(job), {})),
-                _counts(mine.get(job["jobId"], [])),
-            )
+            _run(job, queue_tags.get(_queue(job), {}), _counts(mine.get(job["jobId"], [])))
             for job in jobs
         ]
 
@@ -99,17 +102,24 @@ class Collector:
         queue_tags
             Tags of its queue.
         """
-        queues = task_queues(job, queue_tags)
-        jobs = self._task_jobs(queues, job["createdAt"]).get(job["jobId"], [])
-        return _run(job, queues, _counts(jobs), self._tasks(jobs))
+        queues, clusters = task_queues(job, queue_tags), clusters_of(job, queue_tags)
+        jobs = self._task_jobs(queues, clusters, job["createdAt"]).get(job["jobId"], [])
+        return _run(job, queue_tags, _counts(jobs), self._tasks(jobs))
 
-    def open_jobs(self, run_id: str, queues: Sequence[str]) -> list[str]:
+    def open_jobs(
+        self, run_id: str, queues: Sequence[str], clusters: Sequence[str] = ()
+    ) -> list[str]:
         """Ids of the jobs of a run that have not ended; of an array job the whole."""
-        found = self._task_jobs(queues, 0, [state for state in JobState if not state.ended])
+        open_states = [state for state in JobState if not state.ended]
+        found = self._task_jobs(queues, clusters, 0, open_states)
         return [job["jobId"] for job in found.get(run_id, [])]
 
     def _task_jobs(
-        self, queues: Sequence[str], since_ms: int, states: Iterable[JobState] = tuple(JobState)
+        self,
+        queues: Sequence[str],
+        clusters: Sequence[str],
+        since_ms: int,
+        states: Sequence[JobState] = tuple(JobState),
     ) -> dict[str, list[dict[str, Any]]]:
         """Summaries of jobs by the run that they belong to.
 
@@ -135,6 +145,12 @@ class Collector:
             self._owners[job_id] = _owner(detail)
             if job_id in stale:
                 listed[job_id]["arrayProperties"] = detail.get("arrayProperties", {})
+        for cluster in clusters:
+            for job in self.listing.tasks(cluster):
+                if state_of(job["status"]) in states and job.get("stoppedAt", since_ms) >= since_ms:
+                    listed[job["jobId"]] = job
+                    # Adopting a task gives it another owner.
+                    self._owners[job["jobId"]] = _owner(job)
         found: dict[str, list[dict[str, Any]]] = {}
         for job in sorted(listed.values(), key=lambda job: (job["createdAt"], job["jobId"])):
             owner = self._owners.get(job["jobId"])
@@ -205,6 +221,13 @@ def task_queues(job: Mapping[str, Any], queue_tags: Mapping[str, str]) -> tuple[
     return _unique([*named, *s.names(found.get(s.TASK_QUEUES))])
 
 
+def clusters_of(job: Mapping[str, Any], queue_tags: Mapping[str, str]) -> tuple[str, ...]:
+    """The ECS clusters in which a workflow job may have tasks, likewise; its own first."""
+    found = s.Settings(s.env_source(variables_of(job)), s.tag_source(queue_tags))
+    own = str(job["jobQueue"]).partition("/")[0] if is_ecs_task(str(job["jobId"])) else None
+    return _unique((own, found.get(s.FARGATE_CLUSTER)))
+
+
 def variables_of(job: Mapping[str, Any]) -> dict[str, str]:
     """The environment variables of a job as DescribeJobs shows it."""
     pairs = job.get("container", {}).get("environment", [])
@@ -213,7 +236,10 @@ def variables_of(job: Mapping[str, Any]) -> dict[str, str]:
 
 def reason_of(job: Mapping[str, Any]) -> str | None:
     """Why a job failed, or cannot start, in a few words; ``None`` if there is nothing to say."""
-    snapshot = snapshot_of(job)
+    if "ecsTask" in job:
+        snapshot = snapshot_of_task(job["ecsTask"], CONTAINER, LOG_PREFIX)
+    else:
+        snapshot = snapshot_of(job)
     if snapshot.state is JobState.FAILED:
         return classify(snapshot, None).message.removesuffix(f" (job {snapshot.job_id})")
     blockage = diagnose(snapshot)
@@ -225,6 +251,8 @@ def _unique(names: Iterable[str | None]) -> tuple[str, ...]:
 
 
 def _queue(job: Mapping[str, Any]) -> str:
+    if is_ecs_task(str(job["jobId"])):
+        return str(job["jobQueue"])
     return str(job["jobQueue"]).rpartition("/")[2]
 
 
@@ -288,7 +316,7 @@ def _attempt(job: Mapping[str, Any], number: int) -> Attempt:
 
 def _run(
     job: Mapping[str, Any],
-    queues: tuple[str, ...],
+    queue_tags: Mapping[str, str],
     counts: Mapping[str, Counts],
     tasks: Sequence[Task] = (),
 ) -> Run:
@@ -302,9 +330,10 @@ def _run(
         created=job["createdAt"] / 1000,
         started=_seconds(job.get("startedAt")),
         stopped=_seconds(job.get("stoppedAt")),
-        task_queues=queues,
+        task_queues=task_queues(job, queue_tags),
         counts=counts,
         tasks=tasks,
+        clusters=clusters_of(job, queue_tags),
     )
 
 

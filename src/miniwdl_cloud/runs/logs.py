@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NotFound, Unreachable, UsageError
-from .model import Attempt, Run, Task, state_of
+from .model import Attempt, Run, Task, short_id, state_of
 from .view import duration
 
 if TYPE_CHECKING:
-    from ..aws.batch_listing import BatchListing
     from ..aws.logs import LogStream
+    from .listing import Listing
 
 PERIOD_S = 1.0
 """Seconds between two looks at a log that is followed."""
@@ -73,7 +73,7 @@ def pick(run: Run, wanted: str, number: int | None) -> Attempt:
         if not tasks:
             raise NotFound(
                 f"The call {match['call']} has no shard {match['shard']}; `miniwdl-cloud status"
-                f" {run.job_id[:8]} --all` names them."
+                f" {short_id(run.job_id)} --all` names them."
             )
     if len(tasks) > 1:
         raise UsageError(
@@ -91,7 +91,7 @@ def pick(run: Run, wanted: str, number: int | None) -> Attempt:
 
 
 def show(
-    listing: BatchListing,
+    listing: Listing,
     job_id: str,
     open_stream: Callable[[str, str], LogStream],
     put: Callable[[str], None],
@@ -126,7 +126,7 @@ def show(
         try:
             job = listing.describe([job_id]).get(job_id)
             if job is None:
-                raise NotFound(f"AWS Batch does not know the job {job_id} any more.")
+                raise NotFound(f"AWS does not know the job {job_id} any more.")
             ended = state_of(job["status"]).ended
             where = log_of(job)
             if stream is None and where is not None:
@@ -173,6 +173,10 @@ def _of_shard(tasks: Sequence[Task], shard: str) -> list[Task]:
 
 def _no_log(job: Mapping[str, Any]) -> str:
     reason = f" ({job['statusReason']})" if job.get("statusReason") else ""
+    if "ecsTask" in job and job.get("startedAt"):
+        return (
+            f"The task {job['jobId']} has no log group, so its log is in its run directory alone."
+        )
     if state_of(job["status"]).ended:
         return f"The job {job['jobId']} has no log, because it never started{reason}."
     waits = duration(time.time() - job["createdAt"] / 1000)

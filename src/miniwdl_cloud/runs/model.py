@@ -20,6 +20,11 @@ def state_of(text: str) -> JobState:
     return JobState(text) if text in JobState.__members__ else JobState.PENDING
 
 
+def short_id(job_id: str) -> str:
+    """The beginning of a job's id, or of the part of a task's ARN that is its own."""
+    return job_id.rpartition("/")[2][:8]
+
+
 def parse_job_name(name: str) -> tuple[str, str, int]:
     """Call name, shard and attempt of a task job's name (`engines.task_job.unique_job_name`).
 
@@ -173,8 +178,8 @@ class Run:
         Of each call by name, in the order in which the calls began.
     tasks
         One by one, where they were asked for.
-    task_queues
-        Where its task jobs are.
+    task_queues, clusters
+        Where its task jobs are: Batch job queues, ECS clusters.
     created, started, stopped
         Seconds since the epoch.
     """
@@ -191,6 +196,7 @@ class Run:
     task_queues: tuple[str, ...] = ()
     counts: Mapping[str, Counts] = field(default_factory=dict)
     tasks: Sequence[Task] = ()
+    clusters: tuple[str, ...] = ()
 
     @property
     def total(self) -> Counts:
@@ -213,6 +219,7 @@ class Run:
             "started": self.started,
             "stopped": self.stopped,
             "taskQueues": list(self.task_queues),
+            "clusters": list(self.clusters),
             "tasks": self.total.as_json(),
             "calls": [
                 {"name": name, **counts.as_json()} for name, counts in sorted(self.counts.items())

@@ -6,7 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from .. import settings as s
+from ..engines.ecs_place import find_place
+from ..engines.ecs_queue import NAME_TAG, run_task_request
 from ..errors import UsageError
+from ..jobs.request import Definition, JobRequest, Resources
 from .model import state_of
 
 _UNIQUE_END = re.compile(r"-[a-z2-7]{8}$")
@@ -14,7 +18,7 @@ _JOB_NAME_MAX = 128
 
 
 def request_again(job: Mapping[str, Any], unique: str) -> dict[str, Any]:
-    """The SubmitJob request that repeats a workflow job.
+    """The SubmitJob or RunTask request that repeats a workflow job.
 
     The job definition is named by its revision, so that it is the very same, and the WDL source
     code that travelled in variables and tags travels again.
@@ -40,8 +44,13 @@ def request_again(job: Mapping[str, Any], unique: str) -> dict[str, Any]:
     if not container or "command" not in container:
         raise UsageError(f"The job {job['jobId']} was not submitted by miniwdl-aws-submit.")
     stem = _UNIQUE_END.sub("", job["jobName"])
+    name = f"{stem[: _JOB_NAME_MAX - len(unique) - 1]}-{unique}"
+    # Tags whose keys begin so are AWS's own.
+    tags = {k: v for k, v in (job.get("tags") or {}).items() if not k.startswith("aws:")}
+    if "ecsTask" in job:
+        return _run_task(job, name, tags)
     request: dict[str, Any] = {
-        "jobName": f"{stem[: _JOB_NAME_MAX - len(unique) - 1]}-{unique}",
+        "jobName": name,
         "jobQueue": job["jobQueue"],
         "jobDefinition": job["jobDefinition"],
         "containerOverrides": {
@@ -56,10 +65,30 @@ def request_again(job: Mapping[str, Any], unique: str) -> dict[str, Any]:
             "resourceRequirements": container.get("resourceRequirements", []),
         },
     }
-    # Tags whose keys begin so are AWS's own.
-    tags = {k: v for k, v in (job.get("tags") or {}).items() if not k.startswith("aws:")}
     if tags:
         request["tags"] = tags
     if job.get("timeout"):
         request["timeout"] = job["timeout"]
+    return request
+
+
+def _run_task(job: Mapping[str, Any], name: str, tags: Mapping[str, str]) -> dict[str, Any]:
+    """The RunTask request that repeats a workflow job. DescribeTasks does not tell its network,
+    but its own variables do."""
+    task, container = job["ecsTask"], job["container"]
+    variables = {pair["name"]: pair["value"] for pair in container["environment"]}
+    place = find_place(s.Settings(s.env_source(variables)), None)
+    request = run_task_request(
+        JobRequest(
+            name=name,
+            queue=job["jobQueue"],
+            definition=Definition("{}"),
+            resources=Resources(int(task["cpu"]) / 1024, int(task["memory"])),
+            environment=tuple(variables.items()),
+            tags=tuple((key, value) for key, value in tags.items() if key != NAME_TAG),
+        ),
+        task["taskDefinitionArn"],
+        place.network,
+    )
+    request["overrides"]["containerOverrides"][0]["command"] = container["command"]
     return request

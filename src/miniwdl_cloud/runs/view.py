@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..jobs.request import JobState
-from .model import RUNNING, Attempt, Counts, Run, Task
+from .model import RUNNING, Attempt, Counts, Run, Task, short_id
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -96,7 +96,7 @@ def runs_table(runs: Sequence[Run], now: float) -> RenderableType:
     table.add_column("name", overflow="fold")
     for run in runs:
         table.add_row(
-            run.job_id[:8],
+            short_id(run.job_id),
             _state(run.state),
             duration(now - run.created),
             duration(elapsed(run, now)),
