@@ -6,11 +6,16 @@ or out of the swarm: known after 12 to 15 s). miniwdl 1.16 looks for that wish i
 but Docker's API has it in the task itself (Engine API, ``Task.DesiredState``), so that its engine
 waits for ever. Here miniwdl finds it where it looks: then the task is interrupted, and run again as
 often as `preemptible` says.
+
+miniwdl also asks for the service's log when a task has ended, for its own log at the level of
+debugging; what a command says is in files. The manager gets that log from the worker, and waits for
+one that was cut off without a word, up to miniwdl's limit of 15 minutes. So it is not asked for.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import docker.errors
@@ -31,6 +36,7 @@ class FleetTask(swarm_container()):  # type: ignore[misc]
         Interrupted
             The task ended, or will, with its worker.
         """
+        svc.logs = _no_logs
         look = _Look(svc)
         try:
             code: int | None = super().poll_service(logger, look, verbose=verbose)
@@ -40,6 +46,10 @@ class FleetTask(swarm_container()):  # type: ignore[misc]
                 logger.warning(log_message("docker worker of an interrupted task", **node))
             raise
         return code
+
+
+def _no_logs(**_: Any) -> Iterator[bytes]:
+    return iter(())
 
 
 class _Look:

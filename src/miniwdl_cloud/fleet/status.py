@@ -99,7 +99,9 @@ def fleet_status(snapshot: Snapshot, tree: FleetTree) -> FleetStatus:
         if own:
             seen.add(node.host)
         beat = hosts[node.host].beat_time() if own else None
-        workers.append(_of_node(node, snapshot, own, None if beat is None else now - beat))
+        reason = hosts[node.host].shutdown_reason() if own else None
+        age_s = None if beat is None else now - beat
+        workers.append(_of_node(node, snapshot, own, reason, age_s))
     for host, files in hosts.items():
         beat = files.beat_time()
         if host not in seen and beat is not None and now - beat < RECENT_S:
@@ -121,7 +123,11 @@ def fleet_status(snapshot: Snapshot, tree: FleetTree) -> FleetStatus:
 
 
 def _of_node(
-    node: Node, snapshot: Snapshot, facts: dict[str, Any], age_s: float | None
+    node: Node,
+    snapshot: Snapshot,
+    facts: dict[str, Any],
+    reason: str | None,
+    age_s: float | None,
 ) -> WorkerStatus:
     # Nobody knows what became of the tasks of a node that is down; they are run elsewhere.
     up = node.state == "ready"
@@ -131,6 +137,8 @@ def _of_node(
         state = "paused"
     elif up and node.availability is Availability.DRAIN:
         state = "draining" if tasks else "drained"
+    elif reason is not None:
+        state = f"ended: {reason}"
     return WorkerStatus(
         node.host,
         node.address,
