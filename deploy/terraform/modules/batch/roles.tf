@@ -125,7 +125,6 @@ data "aws_iam_policy_document" "s3" {
     workflow = [
       "s3:AbortMultipartUpload",
       "s3:GetObject",
-      "s3:ListMultipartUploadParts",
       "s3:PutObject",
     ]
     task = ["s3:GetObject"]

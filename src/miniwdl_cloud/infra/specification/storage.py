@@ -282,7 +282,7 @@ def bucket_statements(write: bool) -> list[Any]:
         Whether it uploads, or reads only.
     """
     upload, nothing = "arn:${AWS::Partition}:s3:::${S3UploadBucket}", NoValue
-    writing = ["s3:AbortMultipartUpload", "s3:GetObject", "s3:ListMultipartUploadParts"]
+    writing = ["s3:AbortMultipartUpload", "s3:GetObject"]
     return [
         {
             "Sid": "ListBuckets",
