@@ -38,9 +38,9 @@ class RequestHandler(MotoRequestHandler):  # type: ignore[misc]
 
     protocol_version = "HTTP/1.1"
     # Headers and body go out together. Clients written in Go, such as Terraform's provider, now and
-    # then close their end when they have read the headers, and then fail to read a body that is still
-    # to come ("use of closed network connection"): they would repeat the request, and what it made
-    # would be there already.
+    # then close their end when they have read the headers, and then fail to read a body that is
+    # still to come ("use of closed network connection"): they would repeat the request, and what it
+    # made would be there already.
     wbufsize = 1 << 16
     disable_nagle_algorithm = True
     timeout = IDLE_S
