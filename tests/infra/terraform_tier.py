@@ -8,8 +8,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,6 @@ provider "aws" {
   secret_key                  = "local"
   skip_credentials_validation = true
   skip_metadata_api_check     = true
-  skip_requesting_account_id  = true
   s3_use_path_style           = true
   default_tags {
     tags = local.tags
@@ -44,36 +43,40 @@ provider "aws" {
 """
 
 
-class RequestRepeated(Exception):
-    """The SDK in the provider repeats a request when a connection is lost, and Batch's requests
-    have no tokens: the second one finds what the first one made. On AWS it would be the same."""
-
-
 @contextmanager
-def embedded_aws(root: Path) -> Iterator[ServerState]:
-    """An embedded AWS in a process of its own, so that nothing else in this one keeps it waiting.
+def embedded_awses(roots: Sequence[Path]) -> Iterator[list[ServerState]]:
+    """Embedded AWSs, each in a process of its own, so that nothing else keeps them waiting.
 
     Parameters
     ----------
-    root
-        Directory for what it keeps.
+    roots
+        A directory for what each keeps.
     """
+    with ExitStack() as stack:
+        processes = [stack.enter_context(_started(root)) for root in roots]
+        yield [_running(*each) for each in zip(processes, roots, strict=True)]
+
+
+@contextmanager
+def _started(root: Path) -> Iterator[subprocess.Popen[bytes]]:
     options = ["--state", str(root / "state"), "--filesystem", str(root / "filesystem")]
     with (root / "log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "miniwdl_cloud.emulator", *options], stdout=log, stderr=log
         )
     try:
-        deadline = time.monotonic() + 120
-        while (running := read_state(root / "state")) is None:
-            assert process.poll() is None and time.monotonic() < deadline, (
-                root / "log"
-            ).read_text()
-            time.sleep(0.1)
-        yield running
+        yield process
     finally:
         process.terminate()
         process.wait(60)
+
+
+def _running(process: subprocess.Popen[bytes], root: Path) -> ServerState:
+    deadline = time.monotonic() + 120
+    while (running := read_state(root / "state")) is None:
+        assert process.poll() is None and time.monotonic() < deadline, (root / "log").read_text()
+        time.sleep(0.1)
+    return running
 
 
 class Terraform:
@@ -130,21 +133,18 @@ class Terraform:
             return None
 
     def apply(self, endpoint_url: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-        """Apply it to an embedded AWS; its outputs.
-
-        Raises
-        ------
-        RequestRepeated
-            The provider sent a request again whose answer it did not get.
-        """
+        """Apply it to an embedded AWS; its outputs."""
         (self.directory / "embedded_override.tf").write_text(_OVERRIDE)
         (self.directory / "test.auto.tfvars.json").write_text(json.dumps(variables))
         done = self.run(
-            "apply", "-auto-approve", "-input=false", timeout=600, AWS_ENDPOINT_URL=endpoint_url
+            "apply",
+            "-auto-approve",
+            "-input=false",
+            "-parallelism=40",
+            timeout=600,
+            AWS_ENDPOINT_URL=endpoint_url,
         )
         assert done is not None, "terraform apply took too long"
-        if done.returncode and "Object already exists" in done.stderr:
-            raise RequestRepeated(done.stderr)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         shown = self.run("output", "-json", timeout=60)
         assert shown is not None and shown.returncode == 0

@@ -1,4 +1,5 @@
-"""The Batch and EFS template: correct by itself, and complete once deployed."""
+"""The Batch and EFS template: correct by itself, and complete once deployed. The same is asserted
+of what Terraform makes, in test_terraform_parity.py."""
 
 from __future__ import annotations
 
@@ -14,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from terraform_tier import RequestRepeated, Terraform, embedded_aws
 
 from miniwdl_cloud.aws.local import LocalSession
 from miniwdl_cloud.emulator.server import LocalCloud
 from miniwdl_cloud.emulator.state import ServerState
 from miniwdl_cloud.infra.deploy import deploy_stack, template_text
 
-pytestmark = pytest.mark.timeout(900)
+OF_CLOUDFORMATION_ALONE = ("test_it_shrinks_to_what_is_asked",)
+"""Tests that deploy more than the fixture."""
 
 
 class Deployed:
@@ -65,72 +66,24 @@ class Deployed:
         return list(document["Statement"])
 
 
-@pytest.fixture(scope="module", params=["cloudformation", "terraform"])
-def deployed(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Deployed]:
-    """The same deployment, made by the template and by the Terraform modules."""
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """A deployment made of the template."""
     root = tmp_path_factory.mktemp("template")
-    if request.param == "cloudformation":
-        with LocalCloud(root / "state", root / "filesystem") as cloud:
-            # All embedded AWSs of a process share moto's IAM, and the role is the account's.
-            iam = LocalSession(cloud.endpoint_url, cloud.region).client("iam")
-            with contextlib.suppress(iam.exceptions.NoSuchEntityException):
-                iam.delete_role(RoleName="AWSServiceRoleForEC2Spot")
-            yield _cloudformation(cloud)
-        return
-    for attempt in range(4):
-        root = tmp_path_factory.mktemp("terraform")
-        terraform = Terraform(root, "batch-efs")
-        with embedded_aws(root) as cloud:
-            try:
-                made = _terraform(terraform, cloud)
-            except RequestRepeated:
-                if attempt == 3:
-                    raise
-                continue
-            yield made
-            return
-
-
-def _cloudformation(cloud: LocalCloud) -> Deployed:
-    outputs = deploy_stack(
-        LocalSession(cloud.endpoint_url, cloud.region),
-        template_text(),
-        "one",
-        {
+    with LocalCloud(root / "state", root / "filesystem") as cloud:
+        session = LocalSession(cloud.endpoint_url, cloud.region)
+        # All embedded AWSs of a process share moto's IAM, and the role is the account's.
+        iam = session.client("iam")
+        with contextlib.suppress(iam.exceptions.NoSuchEntityException):
+            iam.delete_role(RoleName="AWSServiceRoleForEC2Spot")
+        parameters = {
             "MountPoint": "/mnt/work",
             "S3UploadBucket": "uploads",
             "S3InputBuckets": "first,second",
             "MaxVCPUTask": "512",
             "CreateSpotServiceRole": "true",
-        },
-    )
-    return Deployed(cloud, "one", outputs)
-
-
-def _terraform(terraform: Terraform, cloud: ServerState) -> Deployed:
-    found = terraform.apply(
-        cloud.endpoint_url,
-        {
-            "name": "other",
-            "mount_point": "/mnt/work",
-            "s3upload_buckets": ["uploads"],
-            "s3_input_buckets": ["first", "second"],
-            "task_max_vcpus": 512,
-            "create_spot_service_roles": True,
-        },
-    )
-    return Deployed(
-        cloud,
-        "other",
-        {
-            "".join(word.capitalize() for word in key.split("_")): ",".join(value)
-            if isinstance(value, list)
-            else value
-            for key, value in found.items()
-        },
-    )
+        }
+        yield Deployed(cloud, "one", deploy_stack(session, template_text(), "one", parameters))
 
 
 def _execution_role(deployed: Deployed) -> str:
@@ -313,7 +266,6 @@ def test_the_spot_service_role_is_made_on_demand(deployed: Deployed) -> None:
     assert role["Path"] == "/aws-service-role/spot.amazonaws.com/"
 
 
-@pytest.mark.parametrize("deployed", ["cloudformation"], indirect=True)
 def test_it_shrinks_to_what_is_asked(deployed: Deployed) -> None:
     """Two zones and no options leave out the third subnet, the mount tag and foreign buckets; and
     stacks live side by side."""
