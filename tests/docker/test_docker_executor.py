@@ -181,6 +181,17 @@ def test_read_only_root(containers: Containers, read_only: bool) -> None:
     assert (result.exit_code == 0) is not read_only
 
 
+def test_limits_and_shared_memory(containers: Containers) -> None:
+    """Open files are limited, and /dev/shm is as large, as the job definition says."""
+    result, lines = containers.run(
+        *("bash", "-c", "ulimit -Sn; ulimit -Hn; df -m --output=size /dev/shm | tail -n 1"),
+        ulimits=(("nofile", 100, 200),),
+        shared_memory_mib=96,
+    )
+    assert result.exit_code == 0
+    assert [line.strip() for line in lines] == ["100", "200", "96"]
+
+
 @pytest.mark.parametrize("privileged", [False, True])
 def test_privileged(engine: docker.DockerClient, containers: Containers, privileged: bool) -> None:
     """Only a privileged job gets a privileged container; many a machine cannot run one."""

@@ -11,6 +11,7 @@ import pytest
 import WDL
 from botocore.validate import ParamValidator
 
+from miniwdl_cloud.emulator.ecs import limits
 from miniwdl_cloud.engines import task_settings
 from miniwdl_cloud.engines.batch_queue import submit_request
 from miniwdl_cloud.engines.choice import Demand, choose
@@ -140,6 +141,7 @@ def _fargate(**values: Any) -> dict[str, Any]:
     model = botocore.session.get_session().get_service_model("ecs")
     shape = model.operation_model("RegisterTaskDefinition").input_shape
     assert not ParamValidator().validate(definition, shape).has_errors()
+    limits.check_definition(definition)
     return {"definition": definition["containerDefinitions"][0], "run": run}
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..executors.base import ContainerSpec, Mount
+from ..executors.base import ContainerSpec, Mount, ulimits_of
 from ..limits import compact_json
 from ..recording import access_key
 from .base import Resolver
@@ -64,6 +64,8 @@ def make_spec(job: Job, attempt: Attempt, around: Surroundings) -> ContainerSpec
         privileged=bool(container.get("privileged", False)),
         user=container.get("user"),
         read_only_root=bool(container.get("readonlyRootFilesystem", False)),
+        ulimits=ulimits_of(container),
+        shared_memory_mib=(container.get("linuxParameters") or {}).get("sharedMemorySize"),
     )
 
 

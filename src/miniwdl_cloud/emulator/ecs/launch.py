@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..batch.launch import LaunchError, Surroundings, emulator_environment, mounts_of
-from ..executors.base import ContainerSpec
+from ..executors.base import ContainerSpec, ulimits_of
 from .metadata import metadata_path
 from .models import Task
 
@@ -40,4 +40,5 @@ def make_spec(task: Task, around: Surroundings) -> ContainerSpec:
         user=container.get("user"),
         read_only_root=bool(container.get("readonlyRootFilesystem", False)),
         entry_point=tuple(entry_point) if entry_point else None,
+        ulimits=ulimits_of(container),
     )

@@ -33,7 +33,7 @@ _CARRIED = frozenset(
         *("name", "image", "essential", "entryPoint", "command", "environment", "user"),
         *("cpu", "memory", "memoryReservation", "linuxParameters", "readonlyRootFilesystem"),
         *("mountPoints", "volumesFrom", "portMappings", "systemControls", "dockerLabels"),
-        *("logConfiguration", "startTimeout", "stopTimeout", "versionConsistency"),
+        *("logConfiguration", "startTimeout", "stopTimeout", "versionConsistency", "ulimits"),
     }
 )
 _NOT_ON_FARGATE = (
@@ -214,6 +214,12 @@ def _check_container(params: Mapping[str, Any], size: tuple[int, int]) -> None:
     lacking = [m for m in container if m not in _CARRIED and container[m]]
     if lacking:
         raise client_error(f"The embedded AWS does not have {lacking[0]} in a container.")
+    for limit in container.get("ulimits", []):
+        # Whether ECS refuses the others or passes over them, its documentation does not say.
+        if limit["name"] != "nofile":
+            raise client_error(f"The embedded AWS does not have the ulimit {limit['name']}.")
+        if limit["softLimit"] > limit["hardLimit"]:
+            raise client_error("softLimit of a ulimit must not be above its hardLimit.")
     check_container_size(container, size)
     for member in ("startTimeout", "stopTimeout"):
         if not TIMEOUT_S[0] <= container.get(member, TIMEOUT_S[0]) <= TIMEOUT_S[1]:

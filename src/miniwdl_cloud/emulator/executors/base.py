@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,10 @@ class ContainerSpec:
         As in the job definition.
     entry_point
         Replaces the image's own, where it is given.
+    ulimits
+        Name, soft and hard limit of each; only containers have them.
+    shared_memory_mib
+        Size of /dev/shm in MiB, where it is given; only of containers.
     """
 
     name: str
@@ -57,6 +61,14 @@ class ContainerSpec:
     user: str | None = None
     read_only_root: bool = False
     entry_point: tuple[str, ...] | None = None
+    ulimits: tuple[tuple[str, int, int], ...] = ()
+    shared_memory_mib: int | None = None
+
+
+def ulimits_of(container: Mapping[str, Any]) -> tuple[tuple[str, int, int], ...]:
+    """The limits of a container, as a definition of Batch or of ECS says them."""
+    found = container.get("ulimits") or []
+    return tuple((u["name"], u["softLimit"], u["hardLimit"]) for u in found)
 
 
 @dataclass(frozen=True)

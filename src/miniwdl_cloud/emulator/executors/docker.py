@@ -138,6 +138,8 @@ class DockerExecutor:
             # Memory and swap together: no swap.
             memswap_limit=memory,
             privileged=spec.privileged,
+            ulimits=[docker.types.Ulimit(name=n, soft=s, hard=h) for n, s, h in spec.ulimits],
+            shm_size=spec.shared_memory_mib * 2**20 if spec.shared_memory_mib else None,
             read_only=spec.read_only_root,
             device_requests=(
                 [docker.types.DeviceRequest(count=spec.gpus, capabilities=[["gpu"]])]
