@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from . import chain, report, scatter, sleeps, transfers
+from . import chain, fargate, report, scatter, sleeps, transfers
 from .harness import HERE, ROOT, Bed, Result, embedded_aws, say
 
 ON_ONE_AWS: dict[str, Callable[[Bed, Result, argparse.Namespace], None]] = {
@@ -27,6 +27,9 @@ ON_ONE_AWS: dict[str, Callable[[Bed, Result, argparse.Namespace], None]] = {
     "latency": lambda bed, result, args: sleeps.measure_latency(bed, result, args.latency_jobs),
     "chain": lambda bed, result, args: chain.measure(bed, result, args.chain, args.runs),
     "sleeps": lambda bed, result, args: sleeps.measure(bed, result, args.sleepers, args.sleep_s),
+    "fargate": lambda bed, result, args: fargate.measure(
+        bed, result, args.fargate, args.isolated, args.latency_jobs, args.runs
+    ),
     "transfers": lambda bed, result, args: transfers.measure(
         bed, result, args.files, args.large_mb, args.runs
     ),
@@ -69,6 +72,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--chain", type=int, default=200, help="chain: tasks")
     parser.add_argument("--sleepers", type=int, default=2000, help="sleeps: tasks at a time")
     parser.add_argument("--sleep-s", type=float, default=60.0, help="sleeps: seconds of each")
+    parser.add_argument("--fargate", type=int, default=500, help="fargate: shards")
+    parser.add_argument("--isolated", type=int, default=60, help="fargate: isolated shards")
     parser.add_argument("--files", type=int, default=2000, help="transfers: small files")
     parser.add_argument("--large-mb", type=int, default=2000, help="transfers: MB of the large one")
     parser.add_argument("--throttled", type=int, default=5000, help="throttled: shards")

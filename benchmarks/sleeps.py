@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import json
 from collections.abc import Mapping
@@ -96,10 +97,20 @@ def measure_latency(bed: Bed, result: Result, jobs: int) -> None:
 def latencies(run_dir: Path) -> list[float]:
     """Seconds from each job's end, by AWS, to the task's log line that says so."""
     found = []
-    for detail in run_dir.glob("call-*/awsBatchJobDetail.*.json"):
-        job = json.loads(detail.read_text())
-        for line in (detail.parent / "task.log.json").read_text().splitlines():
-            entry = json.loads(line)
-            if (entry.get("jobId"), entry.get("status")) == (job["jobId"], job["status"]):
-                found.append(entry["timestamp"] - job["stoppedAt"] / 1000)
+    for name in ("awsBatchJobDetail", "ecsTask"):
+        for detail in run_dir.glob(f"call-*/{name}.*.json"):
+            job_id, ended = _end(json.loads(detail.read_text()))
+            for line in (detail.parent / "task.log.json").read_text().splitlines():
+                entry = json.loads(line)
+                over = entry.get("status") in ("SUCCEEDED", "FAILED")
+                if over and entry.get("jobId") == job_id:
+                    found.append(entry["timestamp"] - ended)
     return found
+
+
+def _end(detail: Mapping[str, Any]) -> tuple[str, float]:
+    """Id, and seconds since the epoch at which it ended, of a Batch job or an ECS task."""
+    if "taskArn" in detail:
+        stopped = datetime.datetime.fromisoformat(detail["stoppedAt"])
+        return detail["taskArn"], stopped.timestamp()
+    return detail["jobId"], detail["stoppedAt"] / 1000

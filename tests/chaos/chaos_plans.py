@@ -151,6 +151,38 @@ EVERYTHING = {
 """A plan of everything that a run survives."""
 
 
+_ECS_OPERATIONS = {
+    "SubmitJob": "RunTask",
+    "DescribeJobs": "DescribeTasks",
+    "RegisterJobDefinition": "RegisterTaskDefinition",
+    "TerminateJob": "StopTask",
+}
+_WITHOUT_ECS = ("unknown_definition", "timeout")
+"""Faults that ECS does not have."""
+
+
+def on_ecs(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """The same plan over ECS: calls of its own, and tasks that are not placed in place of jobs that
+    cannot start."""
+    rules = []
+    for rule in plan["rules"]:
+        match = rule.get("match", {})
+        if rule["fault"] in _WITHOUT_ECS:
+            continue
+        if rule["fault"] in ("blocked", "canceled"):
+            spelling = "capacity" if rule["fault"] == "blocked" else "limit"
+            refused = {"probability": rule["probability"], "count": rule.get("count", 5)}
+            rules.append({"fault": "not_placed", "spelling": spelling, **refused})
+        elif "service" in match:
+            match = {**match, "service": "ecs"}
+            if "operation" in match:
+                match["operation"] = _ECS_OPERATIONS[match["operation"]]
+            rules.append({**rule, "match": match})
+        else:
+            rules.append(rule)
+    return {**plan, "rules": rules}
+
+
 def may_make_twins(rules: list[Mapping[str, Any]]) -> bool:
     """Whether a submission whose answer was lost may have been sent again, although its job was
     there; see `allowed_verdicts`."""

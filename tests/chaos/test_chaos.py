@@ -12,7 +12,7 @@ from typing import Any
 
 import hypothesis
 import pytest
-from chaos_plans import EVERYTHING, PLANS, WORKFLOW, allowed_verdicts, may_make_twins
+from chaos_plans import EVERYTHING, PLANS, WORKFLOW, allowed_verdicts, may_make_twins, on_ecs
 from hypothesis import HealthCheck, Phase
 
 from miniwdl_cloud.emulator.faults.plan import FaultPlan, parse_plan
@@ -32,24 +32,30 @@ class Ground:
     def __init__(self, cloud: LocalCloud) -> None:
         # Found once conftest.py has put the emulator's helpers on the path.
         from batch_helper import Batch, wait_until
-        from engine_runs import Deployment, Run
+        from engine_runs import Run
+        from fargate_runs import ENGINES
 
         self.cloud = cloud
         self.batch = Batch(cloud)
         self.wait_until = wait_until
-        self.deploy = functools.partial(Deployment, cloud, self.batch)
+        self.engines = ENGINES
         self.make_run = Run
         self.undisturbed = functools.cache(self._undisturbed)
 
+    def deploy(self, engine: str, name: str) -> Any:
+        """What an engine runs tasks on, new."""
+        return self.engines[engine](self.cloud, self.batch, Path(name))
+
     def run(self, deployment: Any, n: int) -> Any:
         """A run to its end, whatever that is."""
-        process = deployment.start(WORKFLOW, f"n={n}")
+        accounts = {"MINIWDL__AWS__ACCOUNTING_DIR": str(deployment.root / "accounts")}
+        process = deployment.start(WORKFLOW, f"n={n}", env=accounts)
         out, err = process.communicate(timeout=RUN_LIMIT_S)
         answer = json.loads(out) if out.strip().startswith("{") else {}
         return self.make_run(process.returncode, out, err, answer)
 
     def _undisturbed(self, n: int) -> dict[str, Any]:
-        deployment = self.deploy(Path(f"calm-{n}"))
+        deployment = self.deploy("batch", f"calm-{n}")
         return contents(deployment.run(WORKFLOW, f"n={n}").outputs)
 
 
@@ -69,6 +75,7 @@ def ground(cloud: LocalCloud) -> Ground:
     return Ground(cloud)
 
 
+@pytest.mark.parametrize("engine", ["batch", "fargate"])
 @hypothesis.settings(
     max_examples=EXAMPLES,
     derandomize=True,
@@ -80,11 +87,13 @@ def ground(cloud: LocalCloud) -> Ground:
 @hypothesis.given(plan=PLANS, n=hypothesis.strategies.sampled_from(SIZES))
 @hypothesis.example(plan=EVERYTHING, n=9)
 @pytest.mark.timeout(60 + 120 * EXAMPLES)
-def test_chaos(ground: Ground, plan: dict[str, Any], n: int) -> None:
+def test_chaos(ground: Ground, engine: str, plan: dict[str, Any], n: int) -> None:
     """Outputs are those of the undisturbed run, or the run fails with a verdict that a fault
-    explains; no job is lost, doubled or left behind."""
+    explains; no job is lost, doubled or left behind, and no lease."""
+    if engine == "fargate":
+        plan = on_ecs(plan)
     expected = ground.undisturbed(n)
-    deployment = ground.deploy(Path(f"chaos-{next(_numbers)}"))
+    deployment = ground.deploy(engine, f"chaos-{next(_numbers)}")
     ground.cloud.faults.replace(parse_plan(plan))
     try:
         run = ground.run(deployment, n)
@@ -97,15 +106,17 @@ def test_chaos(ground: Ground, plan: dict[str, Any], n: int) -> None:
     else:
         assert run.error["cause"].get("verdict") in allowed_verdicts(rules)
 
-    names = Counter(job["jobName"] for job in deployment.submissions(""))
-    twins = may_make_twins(rules)
+    names = Counter(deployment.submitted())
+    # RunTask's client token makes a request that is repeated the same task.
+    twins = may_make_twins(rules) and engine == "batch"
     assert [name for name, count in names.items() if count > 1] == [] or twins
     ground.wait_until(
-        lambda: all(j["status"] in ("SUCCEEDED", "FAILED") for j in deployment.jobs("")),
-        "all jobs to end",
+        lambda: all(attempt.ended for attempt in deployment.attempts("")), "all jobs to end"
     )
+    accounts = deployment.root / "accounts"
+    assert [p for p in accounts.iterdir() if not p.name.startswith(".")] == []
     if run.exit_code == 0:
-        kept = {p.name.split(".")[1] for p in run.directory.rglob("awsBatchJobDetail.*.json")}
-        jobs = {job["jobId"] for job in deployment.jobs("")}
+        kept = deployment.kept_details(run)
+        jobs = {attempt.job_id for attempt in deployment.attempts("")}
         # Of two jobs for one task, the one that left it to the other has nothing there.
         assert kept == jobs or (twins and kept < jobs)

@@ -57,18 +57,20 @@ ADOPTING = {
     "MINIWDL__CALL_CACHE__PUT": "true",
     "MINIWDL__CALL_CACHE__GET": "true",
     "MINIWDL__AWS__ADOPT": "true",
+    # Isolated tasks, as on Fargate by default, are not taken over.
+    "MINIWDL__AWS__ISOLATION": "shared",
 }
 
 
 class Ground:
     """One workflow, run again and again."""
 
-    def __init__(self, cloud: LocalCloud, root: Path) -> None:
+    def __init__(self, engine: str, cloud: LocalCloud, root: Path) -> None:
         # Found once conftest.py has put the emulator's helpers on the path.
         from batch_helper import Batch
-        from engine_runs import Deployment
+        from fargate_runs import ENGINES
 
-        self.deployment = Deployment(cloud, Batch(cloud), root)
+        self.deployment = ENGINES[engine](cloud, Batch(cloud), root)
         self.notes = self.deployment.root / "notes"
         self.notes.touch()
         self.accounts = self.deployment.root / "accounts"
@@ -99,17 +101,17 @@ class Ground:
             finally:
                 process.kill()
 
-    def open_jobs(self) -> list[dict[str, Any]]:
+    def open_jobs(self) -> list[Any]:
         """Jobs that have not ended."""
-        jobs = self.deployment.jobs("")
-        return [job for job in jobs if job["status"] not in ("SUCCEEDED", "FAILED")]
+        return [attempt for attempt in self.deployment.attempts("") if not attempt.ended]
 
 
 @pytest.mark.timeout(600)
-def test_kill_at_ten_moments(cloud: LocalCloud, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["batch", "fargate"])
+def test_kill_at_ten_moments(cloud: LocalCloud, tmp_path: Path, engine: str) -> None:
     """A run of 50 tasks, killed ten times and run again with --adopt: every output is there, every
     command ran once, no job and no lease is left."""
-    ground = Ground(cloud, tmp_path)
+    ground = Ground(engine, cloud, tmp_path)
     # Moments are told by what the run has got done and by lines of its log, so that they are the
     # same however slow the machine is. In all they let fewer tasks be done than there are, so that
     # no run comes to its end.

@@ -132,7 +132,9 @@ def test_percentile_is_one_of_the_values() -> None:
 def test_command_line_knows_every_benchmark() -> None:
     """Each benchmark can be chosen by its name."""
     args = bench.parser().parse_args(["--only", *bench.NAMES])
-    assert set(args.only) == {"scatter", "latency", "chain", "sleeps", "transfers", "throttled"}
+    assert set(args.only) == {
+        *("scatter", "latency", "chain", "sleeps", "fargate", "transfers", "throttled")
+    }
 
 
 def test_a_failed_row_or_part_does_not_lose_the_others(

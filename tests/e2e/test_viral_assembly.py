@@ -113,15 +113,18 @@ def test_second_demo_does_not_disturb_the_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_real_ebola_reads_give_the_genome(aws: Aws) -> None:
-    """Real reads, staged from local files, give a consensus close to the reference genome."""
+@pytest.mark.parametrize("engine", ["aws_batch_job", "aws_fargate"])
+def test_real_ebola_reads_give_the_genome(aws: Aws, engine: str) -> None:
+    """Real reads, staged from local files, give a consensus close to the reference genome, with
+    tasks on Batch and on Fargate."""
     reads, reference = EBOLA / "G5012.3.testreads.bam", EBOLA / "ebov-makona.fasta"
     if not reads.exists() or not reference.exists():
         skip_or_fail("the real Ebola reads are not beside the repository, in shared/data/ebola")
-    folder = f"s3://{aws.bucket}/real-reads/"
+    folder = f"s3://{aws.bucket}/real-reads/{engine}/"
     aws.submit(
         *(str(WORKFLOW), f"reads={reads}", f"reference={reference}"),
-        *("--follow", "--s3upload", folder),
+        *("--follow", "--s3upload", folder, "--no-cache"),
+        extra_env={"MINIWDL__SCHEDULER__CONTAINER_BACKEND": engine},
     )
     outputs = json.loads(aws.get_object(f"{folder}outputs.json"))
 

@@ -42,6 +42,37 @@ class Run:
         return dict(json.loads((self.directory / "error.json").read_text()))
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """A task's attempt, as its queue service shows it.
+
+    Parameters
+    ----------
+    job_id, name, definition
+        Of the job or ECS task.
+    status
+        The service's word.
+    user
+        Whom its container runs as, if that is said.
+    """
+
+    job_id: str
+    name: str
+    definition: str
+    status: str
+    user: str | None
+
+    @property
+    def runs(self) -> bool:
+        """Whether it runs now."""
+        return self.status == "RUNNING"
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is over."""
+        return self.status in ("SUCCEEDED", "FAILED", "STOPPED")
+
+
 class Deployment:
     """Queues and a filesystem on the embedded AWS, and miniwdl to run on them."""
 
@@ -124,6 +155,32 @@ class Deployment:
         run = Run(process.returncode, out, err, answer)
         assert (run.exit_code != 0) == fails, err[-5000:]
         return run
+
+    def attempts(self, name_part: str) -> list[Attempt]:
+        """All attempts of tasks whose names contain a text."""
+        return [
+            Attempt(
+                job["jobId"],
+                job["jobName"],
+                job["jobDefinition"],
+                job["status"],
+                job["container"].get("user"),
+            )
+            for job in self.jobs(name_part)
+        ]
+
+    def submitted(self) -> list[str]:
+        """The names of all that was submitted."""
+        return [job["jobName"] for job in self.submissions("")]
+
+    def end(self, job_id: str, reason: str) -> None:
+        """End a job, as somebody may who is not miniwdl."""
+        self.batch.api.terminate_job(jobId=job_id, reason=reason)
+
+    def kept_details(self, run: Run) -> set[str]:
+        """Ids of the jobs whose last description is kept in a run directory."""
+        kept = run.directory.rglob("awsBatchJobDetail.*.json")
+        return {json.loads(path.read_text())["jobId"] for path in kept}
 
     def jobs(self, name_part: str) -> list[dict[str, Any]]:
         """Details of all jobs whose names contain a text: children, not their array jobs."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from batch_helper import Batch
 from ecs_helper import ROLE, Ecs
-from engine_runs import Deployment
+from engine_runs import Attempt, Deployment, Run
 
 from miniwdl_cloud.emulator.server import LocalCloud
 
@@ -37,6 +38,30 @@ class FargateDeployment(Deployment):
         del found["MINIWDL__AWS__TASK_QUEUE"]
         return found
 
+    def attempts(self, name_part: str) -> list[Attempt]:
+        """All attempts of tasks whose names contain a text."""
+        found = []
+        for task in self.tasks(name_part):
+            arn = task["taskDefinitionArn"]
+            definition = self.ecs.api.describe_task_definition(taskDefinition=arn)
+            (container,) = definition["taskDefinition"]["containerDefinitions"]
+            status, user = task["lastStatus"], container.get("user")
+            found.append(Attempt(task["taskArn"], task["startedBy"], arn, status, user))
+        return found
+
+    def submitted(self) -> list[str]:
+        """The names of all tasks that were started."""
+        return [task["startedBy"] for task in self.tasks()]
+
+    def end(self, job_id: str, reason: str) -> None:
+        """Stop a task, as somebody may who is not miniwdl."""
+        self.ecs.api.stop_task(cluster=self.ecs.cluster, task=job_id, reason=reason)
+
+    def kept_details(self, run: Run) -> set[str]:
+        """ARNs of the tasks whose last description is kept in a run directory."""
+        kept = run.directory.rglob("ecsTask.*.json")
+        return {json.loads(path.read_text())["taskArn"] for path in kept}
+
     def tasks(self, name_part: str = "") -> list[dict[str, Any]]:
         """All tasks whose names contain a text, in the order in which they were made."""
         arns = []
@@ -52,3 +77,7 @@ class FargateDeployment(Deployment):
             )
             found += [task for task in answer["tasks"] if name_part in task["startedBy"]]
         return sorted(found, key=lambda task: task["createdAt"])
+
+
+ENGINES = {"batch": Deployment, "fargate": FargateDeployment}
+"""What can be deployed for a test that is of any engine."""

@@ -19,6 +19,7 @@ import pytest
 import trustme
 from batch_helper import Batch, make_client, unique
 from engine_runs import Deployment
+from fargate_runs import ENGINES
 
 from miniwdl_cloud.emulator.server import LocalCloud
 
@@ -56,10 +57,12 @@ task t {
 """
 
 
-@pytest.fixture
-def deployment(cloud: LocalCloud, batch: Batch, tmp_path: Path) -> Deployment:
-    """Queues and a directory of the shared filesystem for one test."""
-    return Deployment(cloud, batch, tmp_path)
+@pytest.fixture(params=ENGINES)
+def deployment(
+    request: pytest.FixtureRequest, cloud: LocalCloud, batch: Batch, tmp_path: Path
+) -> Deployment:
+    """What each engine runs tasks on, and a directory of the shared filesystem for one test."""
+    return ENGINES[request.param](cloud, batch, tmp_path)
 
 
 @pytest.fixture
@@ -183,7 +186,7 @@ def test_s3_inputs(deployment: Deployment, s3: Any, bucket: str, by_job: bool) -
         "w.name": name,
         "w.tree": ["./a", "./sub/b c"],
     }
-    assert len(deployment.jobs("fetch")) == (2 if by_job else 0)
+    assert len(deployment.attempts("fetch")) == (2 if by_job else 0)
 
 
 def test_https_input(deployment: Deployment, web: tuple[dict[str, bytes], dict[str, str]]) -> None:
@@ -199,7 +202,7 @@ def test_http_input_in_a_job(deployment: Deployment) -> None:
     with serving(file_server({"/data/x%20y.txt": b"from the web"})) as port:
         run = deployment.run(READS, f"f=http://127.0.0.1:{port}/data/x%20y.txt", env=in_jobs("any"))
     assert (run.outputs["w.content"], run.outputs["w.name"]) == ("from the web", "x y.txt")
-    assert len(deployment.jobs("fetch")) == 1
+    assert len(deployment.attempts("fetch")) == 1
 
 
 @pytest.mark.parametrize("by_job", [False, True], ids=["in process", "in a job"])

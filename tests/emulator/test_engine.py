@@ -1,9 +1,10 @@
-"""The engine `aws_batch_job`: whole runs of miniwdl on the embedded AWS."""
+"""Whole runs of miniwdl on the embedded AWS: what holds for every engine, and what is Batch's."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from batch_helper import Batch, wait_until
-from engine_runs import Deployment
+from engine_runs import Attempt, Deployment
+from fargate_runs import ENGINES, FargateDeployment
 
 from miniwdl_cloud.emulator.server import LocalCloud
 
@@ -24,12 +26,22 @@ def deployment(cloud: LocalCloud, batch: Batch, tmp_path: Path) -> Iterator[Depl
     made.close()
 
 
+@pytest.fixture(params=ENGINES)
+def each(
+    request: pytest.FixtureRequest, cloud: LocalCloud, batch: Batch, tmp_path: Path
+) -> Iterator[Deployment]:
+    """What each engine runs tasks on, one after another."""
+    made = ENGINES[request.param](cloud, batch, tmp_path)
+    yield made
+    made.close()
+
+
 @pytest.mark.parametrize("version", ["1.0", "1.1", "1.2"])
-def test_wdl_versions(deployment: Deployment, version: str) -> None:
+def test_wdl_versions(each: Deployment, version: str) -> None:
     """Scatter, files in and out, read functions and runtime work in each WDL version."""
     section = "requirements" if version == "1.2" else "runtime"
     image = "container" if version != "1.0" else "docker"
-    run = deployment.run(
+    run = each.run(
         f"""
         version {version}
         workflow w {{
@@ -60,12 +72,12 @@ def test_wdl_versions(deployment: Deployment, version: str) -> None:
     assert [Path(p).read_text() for p in run.outputs["w.files"]] == ["hello Alice\n", "hello Bob\n"]
 
 
-def test_odd_names_and_contents(deployment: Deployment) -> None:
+def test_odd_names_and_contents(each: Deployment) -> None:
     """File names with spaces, quotes and non-ASCII letters, empty files, environment variables."""
     name = """it's "a" $test ü 日本.txt"""
-    (deployment.root / name).write_text("content")
-    (deployment.root / "empty").write_text("")
-    run = deployment.run(
+    (each.root / name).write_text("content")
+    (each.root / "empty").write_text("")
+    run = each.run(
         """
         version 1.2
         task t {
@@ -83,8 +95,8 @@ def test_odd_names_and_contents(deployment: Deployment) -> None:
           }
         }
         """,
-        f"odd={deployment.root / name}",
-        f"empty={deployment.root / 'empty'}",
+        f"odd={each.root / name}",
+        f"empty={each.root / 'empty'}",
         "message=a 'b' \"c\" $d `e`",
     )
     assert Path(run.outputs["t.out"]).read_text() == "content"
@@ -92,9 +104,9 @@ def test_odd_names_and_contents(deployment: Deployment) -> None:
     assert run.outputs["t.said"] == "a 'b' \"c\" $d `e`"
 
 
-def test_a_directory_reaches_the_next_task_as_a_link(deployment: Deployment) -> None:
+def test_a_directory_reaches_the_next_task_as_a_link(each: Deployment) -> None:
     """A Directory output, which miniwdl links, shows its files to the next task's find."""
-    run = deployment.run(
+    run = each.run(
         """
         version 1.2
         workflow w {
@@ -116,9 +128,9 @@ def test_a_directory_reaches_the_next_task_as_a_link(deployment: Deployment) -> 
     assert run.outputs["w.files"] == 2
 
 
-def test_hundreds_of_outputs(deployment: Deployment) -> None:
+def test_hundreds_of_outputs(each: Deployment) -> None:
     """A task may have hundreds of output files."""
-    run = deployment.run(
+    run = each.run(
         """
         version 1.1
         task t {
@@ -130,7 +142,7 @@ def test_hundreds_of_outputs(deployment: Deployment) -> None:
     assert len(run.outputs["t.out"]) == 300
 
 
-def test_call_cache_across_runs(deployment: Deployment) -> None:
+def test_call_cache_across_runs(each: Deployment) -> None:
     """A second run of the same task and inputs takes the outputs of the first; no job is made."""
     source = """
         version 1.1
@@ -145,20 +157,20 @@ def test_call_cache_across_runs(deployment: Deployment) -> None:
     env = {
         "MINIWDL__CALL_CACHE__PUT": "true",
         "MINIWDL__CALL_CACHE__GET": "true",
-        "MINIWDL__CALL_CACHE__DIR": str(deployment.root / "cache"),
+        "MINIWDL__CALL_CACHE__DIR": str(each.root / "cache"),
     }
-    first = deployment.run(source, "x=1", env=env)
-    second = deployment.run(source, "x=1", env=env)
-    third = deployment.run(source, "x=2", env=env)
+    first = each.run(source, "x=1", env=env)
+    second = each.run(source, "x=1", env=env)
+    third = each.run(source, "x=2", env=env)
     assert Path(second.outputs["w.f"]).read_text() == Path(first.outputs["w.f"]).read_text()
     assert Path(third.outputs["w.f"]).read_text() == "2\n"
-    assert len(deployment.jobs("cached_task")) == 2
+    assert len(each.attempts("cached_task")) == 2
 
 
-def test_retries_keep_their_streams_apart(deployment: Deployment) -> None:
+def test_retries_keep_their_streams_apart(each: Deployment) -> None:
     """Each attempt has its own job, standard output and standard error, and finds its inputs."""
-    (deployment.root / "in.txt").write_text("in")
-    run = deployment.run(
+    (each.root / "in.txt").write_text("in")
+    run = each.run(
         """
         version 1.2
         task flaky {
@@ -173,7 +185,7 @@ def test_retries_keep_their_streams_apart(deployment: Deployment) -> None:
           requirements { max_retries: 3 }
         }
         """,
-        f"f={deployment.root / 'in.txt'}",
+        f"f={each.root / 'in.txt'}",
     )
     assert run.outputs["flaky.said"] == "out of attempt 2"
     assert Path(run.outputs["flaky.copy"]).read_text() == "in"
@@ -181,14 +193,16 @@ def test_retries_keep_their_streams_apart(deployment: Deployment) -> None:
     for number, suffix in enumerate(["", "2", "3"]):
         assert streams[f"stdout{suffix}.txt"] == f"out of attempt {number}\n"
         assert streams[f"stderr{suffix}.txt"] == f"err of attempt {number}\n"
-    jobs = deployment.jobs("flaky")
-    assert len({job["jobName"] for job in jobs}) == 3
-    assert len({job["jobDefinition"] for job in jobs}) == 1
+    attempts = each.attempts("flaky")
+    assert len({attempt.name for attempt in attempts}) == 3
+    # On Fargate, tasks are isolated if nothing else is said.
+    definitions = 3 if isinstance(each, FargateDeployment) else 1
+    assert len({attempt.definition for attempt in attempts}) == definitions
 
 
-def test_a_failed_command_is_reported(deployment: Deployment) -> None:
+def test_a_failed_command_is_reported(each: Deployment) -> None:
     """Exit code, streams, job id and log stream of a failed task are in error.json."""
-    run = deployment.run(
+    run = each.run(
         """
         version 1.1
         workflow w { call bad }
@@ -201,15 +215,16 @@ def test_a_failed_command_is_reported(deployment: Deployment) -> None:
     assert cause["error"] == "CommandFailed"
     assert cause["exit_status"] == 42
     assert Path(cause["stderr_file"]).read_text() == "on stderr\n"
-    assert cause["jobId"] == deployment.jobs("bad")[0]["jobId"]
-    assert "/default/" in cause["logStreamName"]
+    (attempt,) = each.attempts("bad")
+    assert cause["jobId"] == attempt.job_id
+    assert re.search("/default/|miniwdl/task/", cause["logStreamName"])
     assert "on stderr" in run.stderr
 
 
-def test_failure_terminates_siblings(deployment: Deployment) -> None:
+def test_failure_terminates_siblings(each: Deployment) -> None:
     """When one call fails, the jobs of its running siblings are terminated."""
     started = time.monotonic()
-    deployment.run(
+    each.run(
         """
         version 1.1
         workflow w {
@@ -222,21 +237,21 @@ def test_failure_terminates_siblings(deployment: Deployment) -> None:
         fails=True,
     )
     assert time.monotonic() - started < 120
-    jobs = wait_until(
-        lambda: _all_ended(deployment, "sleeper"), "the siblings' jobs to be terminated"
+    attempts = wait_until(
+        lambda: _all_ended(each, "sleeper"), "the siblings' jobs to be terminated"
     )
-    assert {job["status"] for job in jobs} <= {"FAILED"}
+    assert {attempt.status for attempt in attempts} <= {"FAILED", "STOPPED"}
 
 
-def _all_ended(deployment: Deployment, name: str) -> list[dict[str, object]] | None:
-    jobs = deployment.jobs(name)
-    return jobs if all(job["status"] in ("SUCCEEDED", "FAILED") for job in jobs) else None
+def _all_ended(deployment: Deployment, name: str) -> list[Attempt] | None:
+    attempts = deployment.attempts(name)
+    return attempts if all(attempt.ended for attempt in attempts) else None
 
 
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_signals_terminate_all_jobs(deployment: Deployment, sig: signal.Signals) -> None:
+def test_signals_terminate_all_jobs(each: Deployment, sig: signal.Signals) -> None:
     """A signal to miniwdl leaves no job running."""
-    process = deployment.start(
+    process = each.start(
         """
         version 1.1
         workflow w { scatter (i in range(8)) { call sleeper } }
@@ -244,29 +259,27 @@ def test_signals_terminate_all_jobs(deployment: Deployment, sig: signal.Signals)
         """
     )
     wait_until(
-        lambda: sum(job["status"] == "RUNNING" for job in deployment.jobs("sleeper")) == 8,
+        lambda: sum(attempt.runs for attempt in each.attempts("sleeper")) == 8,
         "eight jobs to run",
     )
     os.kill(process.pid, sig)
-    run = deployment.finish(process, fails=True)
+    run = each.finish(process, fails=True)
     assert "aborting" in run.stderr
-    jobs = wait_until(lambda: _all_ended(deployment, "sleeper"), "all jobs to be terminated")
-    assert len(jobs) == 8
+    attempts = wait_until(lambda: _all_ended(each, "sleeper"), "all jobs to be terminated")
+    assert len(attempts) == 8
 
 
-def test_a_command_killed_from_outside_is_not_a_success(deployment: Deployment) -> None:
+def test_a_command_killed_from_outside_is_not_a_success(each: Deployment) -> None:
     """A job that somebody terminates fails its task, with the reason given."""
-    process = deployment.start(
+    process = each.start(
         """
         version 1.1
         task sleeper { command <<< sleep 600 >>> output {} }
         """
     )
-    (job,) = wait_until(
-        lambda: [j for j in deployment.jobs("sleeper") if j["status"] == "RUNNING"], "the job"
-    )
-    deployment.batch.api.terminate_job(jobId=job["jobId"], reason="enough of this")
-    run = deployment.finish(process, fails=True)
+    (attempt,) = wait_until(lambda: [a for a in each.attempts("sleeper") if a.runs], "the job")
+    each.end(attempt.job_id, "enough of this")
+    run = each.finish(process, fails=True)
     assert "enough of this" in run.stderr
 
 
@@ -336,10 +349,10 @@ def test_too_much_is_rounded_down(deployment: Deployment) -> None:
     assert 200 * 1024 < values["MEMORY"] < 256 * 1024
 
 
-def test_copied_inputs_can_be_changed(deployment: Deployment) -> None:
+def test_copied_inputs_can_be_changed(each: Deployment) -> None:
     """With --copy-input-files a task may change its inputs; the originals stay as they are."""
-    (deployment.root / "x.txt").write_text("before")
-    run = deployment.run(
+    (each.root / "x.txt").write_text("before")
+    run = each.run(
         """
         version 1.1
         task change {
@@ -348,26 +361,26 @@ def test_copied_inputs_can_be_changed(deployment: Deployment) -> None:
           output { String now = read_string(stdout()) }
         }
         """,
-        f"f={deployment.root / 'x.txt'}",
+        f"f={each.root / 'x.txt'}",
         "--copy-input-files",
     )
     assert run.outputs["change.now"] == "after"
-    assert (deployment.root / "x.txt").read_text() == "before"
+    assert (each.root / "x.txt").read_text() == "before"
 
 
-def test_as_me(deployment: Deployment) -> None:
+def test_as_me(each: Deployment) -> None:
     """--as-me runs the task's container as the user of miniwdl."""
-    deployment.run(
+    each.run(
         "version 1.1\ntask me_task { command <<< id >>> output {} }",
         "--as-me",
     )
-    (job,) = deployment.jobs("me_task")
-    assert job["container"]["user"] == f"{os.geteuid()}:{os.getegid()}"
+    (attempt,) = each.attempts("me_task")
+    assert attempt.user == f"{os.geteuid()}:{os.getegid()}"
 
 
-def test_environment_and_shell(deployment: Deployment) -> None:
+def test_environment_and_shell(each: Deployment) -> None:
     """--env and command_shell work; values are not shown in the log."""
-    run = deployment.run(
+    run = each.run(
         """
         version 1.1
         task e {
@@ -446,9 +459,8 @@ def test_wrong_settings_are_named(deployment: Deployment, env: dict[str, str], w
     assert "Traceback" not in run.stderr
 
 
-def test_job_details_are_kept(deployment: Deployment) -> None:
-    """What DescribeJobs said of a job at its end lies in the task's run directory."""
-    run = deployment.run("version 1.1\ntask kept { command <<< true >>> output {} }")
-    (job,) = deployment.jobs("kept")
-    (path,) = run.directory.glob("awsBatchJobDetail.*.json")
-    assert json.loads(path.read_text())["jobId"] == job["jobId"]
+def test_job_details_are_kept(each: Deployment) -> None:
+    """What Batch or ECS said of a job at its end lies in the task's run directory."""
+    run = each.run("version 1.1\ntask kept { command <<< true >>> output {} }")
+    (attempt,) = each.attempts("kept")
+    assert each.kept_details(run) == {attempt.job_id}

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -90,27 +87,6 @@ def test_a_scatter_of_fifty(deployment: FargateDeployment) -> None:
         logStreamName=f"miniwdl/task/{tasks[0]['taskArn'].rpartition('/')[2]}",
     )
     assert [event["message"].startswith("shard ") for event in log["events"]] == [True]
-
-
-def test_a_failed_command_is_reported(deployment: FargateDeployment) -> None:
-    """Exit code, task and log stream are in error.json; the task's detail is kept."""
-    run = deployment.run(
-        """
-        version 1.1
-        workflow w { call bad }
-        task bad { command <<< echo on stderr >&2; exit 42 >>> output {} }
-        """,
-        fails=True,
-    )
-    assert run.exit_code == 42
-    cause = run.error["cause"]
-    (task,) = deployment.tasks("bad")
-    assert (cause["error"], cause["exit_status"]) == ("CommandFailed", 42)
-    assert cause["jobId"] == task["taskArn"]
-    task_id = task["taskArn"].rpartition("/")[2]
-    assert cause["logStreamName"] == f"miniwdl/task/{task_id}"
-    kept = run.directory / "call-bad" / f"ecsTask.{task_id}.json"
-    assert json.loads(kept.read_text())["stopCode"] == "EssentialContainerExited"
 
 
 def test_size_disks_and_log(deployment: FargateDeployment) -> None:
@@ -360,32 +336,6 @@ def test_a_task_that_takes_too_long_is_stopped(deployment: FargateDeployment) ->
     assert "was stopped after" in run.stderr
     (task,) = deployment.tasks()
     assert task["stopCode"] == "UserInitiated"
-
-
-@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
-def test_signals_stop_all_tasks(deployment: FargateDeployment, sig: signal.Signals) -> None:
-    """A signal to miniwdl leaves no task running."""
-    process = deployment.start(
-        """
-        version 1.1
-        workflow w { scatter (i in range(8)) { call sleeper } }
-        task sleeper { command <<< sleep 600 >>> output {} }
-        """
-    )
-    wait_until(
-        lambda: sum(task["lastStatus"] == "RUNNING" for task in deployment.tasks()) == 8,
-        "eight tasks to run",
-    )
-    os.kill(process.pid, sig)
-    run = deployment.finish(process, fails=True)
-    assert "aborting" in run.stderr
-    wait_until(
-        lambda: all(task["lastStatus"] == "STOPPED" for task in deployment.tasks()),
-        "all tasks to stop",
-    )
-    tasks = deployment.tasks()
-    assert len(tasks) == 8
-    assert {task["stopCode"] for task in tasks} == {"UserInitiated"}
 
 
 def test_tasks_of_a_killed_run_are_reaped(deployment: FargateDeployment) -> None:

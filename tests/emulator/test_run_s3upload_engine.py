@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from batch_helper import Batch, make_client, unique, wait_until
-from engine_runs import Deployment
+from engine_runs import Attempt, Deployment
+from fargate_runs import ENGINES
 
 from miniwdl_cloud.emulator.faults.plan import FaultPlan, parse_plan
 from miniwdl_cloud.emulator.server import LocalCloud
@@ -95,6 +96,12 @@ class Command:
             for name, value in deployment.environ(HOME=str(home)).items()
             if not name.startswith(("MINIWDL__SCHEDULER", "XDG_"))
         }
+        # Of the shipped policy, only the engine may be another.
+        backend = "MINIWDL__SCHEDULER__CONTAINER_BACKEND"
+        if isinstance(deployment, ENGINES["fargate"]):
+            self.environ[backend] = deployment.environ()[backend]
+            # A directory of the outputs has a link that leads out of it.
+            self.environ["MINIWDL__AWS__ISOLATION"] = "shared"
 
     def start(
         self, source: str, *arguments: str, env: Mapping[str, str] | None = None
@@ -142,6 +149,14 @@ def command(cloud: LocalCloud, batch: Batch, tmp_path: Path) -> Command:
     return Command(Deployment(cloud, batch, tmp_path), tmp_path)
 
 
+@pytest.fixture(params=ENGINES)
+def each(
+    request: pytest.FixtureRequest, cloud: LocalCloud, batch: Batch, tmp_path: Path
+) -> Command:
+    """The command for one test, with each engine."""
+    return Command(ENGINES[request.param](cloud, batch, tmp_path), tmp_path)
+
+
 def check_outputs(command: Command, outputs: dict[str, Any]) -> None:
     assert [command.content(uri) for uri in outputs["w.copies"]] == ["hello"] * 3
     assert [uri.rpartition("/")[2] for uri in outputs["w.copies"]] == [
@@ -161,21 +176,21 @@ def check_outputs(command: Command, outputs: dict[str, Any]) -> None:
     assert json.loads(command.content(f"s3://{command.bucket}/r/outputs.json")) == outputs
 
 
-def test_outputs_and_call_cache(command: Command) -> None:
+def test_outputs_and_call_cache(each: Command) -> None:
     """All kinds of outputs are uploaded, by a second run that finds its tasks in the cache too."""
-    source = command.deployment.root / "f.txt"
+    source = each.deployment.root / "f.txt"
     source.write_text("hello")
-    first = command.run(WORKFLOW, f"f={source}")
+    first = each.run(WORKFLOW, f"f={source}")
     assert first.code == 0, first.stderr[-5000:]
-    check_outputs(command, first.documents[1]["outputs"])
-    assert not any("outside" in key for key in command.uploaded())
+    check_outputs(each, first.documents[1]["outputs"])
+    assert not any("outside" in key for key in each.uploaded())
     assert "'tree/tree/outside' leads out of its Directory and is not uploaded" in first.stderr
-    jobs = len(command.deployment.jobs(""))
+    jobs = len(each.deployment.attempts(""))
     assert jobs == 3
-    second = command.run(WORKFLOW, f"f={source}", "--delete-after", "success")
+    second = each.run(WORKFLOW, f"f={source}", "--delete-after", "success")
     assert second.code == 0, second.stderr[-5000:]
-    assert len(command.deployment.jobs("")) == jobs
-    check_outputs(command, second.documents[1]["outputs"])
+    assert len(each.deployment.attempts("")) == jobs
+    check_outputs(each, second.documents[1]["outputs"])
     assert second.documents[0]["dir"] != first.documents[0]["dir"]
     assert not Path(second.documents[0]["dir"]).exists()
     assert Path(first.documents[0]["dir"]).exists()
@@ -227,7 +242,7 @@ def test_an_outage_of_s3_is_waited_for(cloud: LocalCloud, command: Command) -> N
     assert {"task.log", "outputs.json"} <= command.uploaded()
 
 
-def test_failed_command(command: Command) -> None:
+def test_failed_command(each: Command) -> None:
     """The exit code is the command's; its error output is in the bucket, named in error.json."""
     task = """
     version 1.1
@@ -236,25 +251,25 @@ def test_failed_command(command: Command) -> None:
       command { echo "what went wrong" >&2; exit 42 }
     }
     """
-    result = command.run(task, "--delete-after", "failure")
+    result = each.run(task, "--delete-after", "failure")
     assert result.code == 42
-    error = json.loads(command.content(f"s3://{command.bucket}/r/error.json"))
+    error = json.loads(each.content(f"s3://{each.bucket}/r/error.json"))
     assert error["cause"]["error"] == "CommandFailed"
-    assert "what went wrong" in command.content(error["cause"]["stderr_s3file"])
-    assert command.content(error["cause"]["stdout_s3file"]) == ""
-    assert "workflow.log" in command.uploaded()
-    assert "outputs.json" not in command.uploaded()
-    assert list((command.deployment.root / "runs").glob("2*")) == []
+    assert "what went wrong" in each.content(error["cause"]["stderr_s3file"])
+    assert each.content(error["cause"]["stdout_s3file"]) == ""
+    assert "workflow.log" in each.uploaded()
+    assert "outputs.json" not in each.uploaded()
+    assert list((each.deployment.root / "runs").glob("2*")) == []
 
 
-def test_terminated(command: Command) -> None:
+def test_terminated(each: Command) -> None:
     """On SIGTERM the jobs are terminated, and log and error.json are uploaded."""
     task = """
     version 1.1
     workflow w { scatter (n in range(3)) { call t } }
     task t { command { echo started >&2; sleep 300 } }
     """
-    process = command.start(task, "--verbose")
+    process = each.start(task, "--verbose")
     assert process.stderr
     started = 0
     seen = []
@@ -268,15 +283,15 @@ def test_terminated(command: Command) -> None:
     _, stderr = process.communicate(timeout=100)
     assert process.returncode == 2, stderr
     assert stderr.rstrip().endswith(END_OF_LOG)
-    assert {"workflow.log", "error.json"} <= command.uploaded()
-    error = json.loads(command.content(f"s3://{command.bucket}/r/error.json"))
+    assert {"workflow.log", "error.json"} <= each.uploaded()
+    error = json.loads(each.content(f"s3://{each.bucket}/r/error.json"))
     assert error["cause"]["error"] == "Terminated"
-    jobs = wait_until(
-        lambda: _ended(command.deployment.jobs("")), "the terminated jobs' containers to end"
+    attempts = wait_until(
+        lambda: _ended(each.deployment.attempts("")), "the terminated jobs' containers to end"
     )
-    assert {job["status"] for job in jobs} == {"FAILED"}
-    assert len(jobs) == 3
+    assert {attempt.status for attempt in attempts} <= {"FAILED", "STOPPED"}
+    assert len(attempts) == 3
 
 
-def _ended(jobs: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
-    return jobs if all(job["status"] in ("SUCCEEDED", "FAILED") for job in jobs) else None
+def _ended(attempts: list[Attempt]) -> list[Attempt] | None:
+    return attempts if all(attempt.ended for attempt in attempts) else None

@@ -1,4 +1,4 @@
-"""From runtime values to the exact requests of ECS: eight kinds of task, recorded."""
+"""From runtime values to the exact requests of ECS: nine kinds of task, recorded."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ from miniwdl_cloud.engines.fargate_job import (
 )
 from miniwdl_cloud.errors import ConfigurationError
 from miniwdl_cloud.filesystems.efs import Efs
+from miniwdl_cloud.filesystems.isolation import IsolatedFilesystem, View
 from miniwdl_cloud.jobs.request import Resources
 
 RECORDED = Path(__file__).parents[2] / "fixtures" / "fargate_requests.json"
 MODEL = botocore.session.get_session().get_service_model("ecs")
 EFS = Efs("/mnt/efs", "fs-12345678", "fsap-12345678")
+TASK_DIR = "/mnt/efs/run/call-hello-0"
 ROLE = "arn:aws:iam::123456789012:role/"
 BASE = {
     "aws.region": "us-east-1",
@@ -67,6 +69,17 @@ KINDS: dict[str, dict[str, Any]] = {
     "disks": {"runtime": {"cpu": 1, "disks_gib": 100}},
     "spot": {"runtime": {"preemptible": 2}, "spot": True},
     "arm": {"runtime": {"cpuArchitecture": "ARM64", "memory_reservation": 1 << 30}},
+    "isolated": {
+        "filesystem": IsolatedFilesystem(
+            EFS,
+            (
+                View(f"{TASK_DIR}/job", TASK_DIR, read_only=False),
+                View(f"{TASK_DIR}/work", f"{TASK_DIR}/work", read_only=False),
+                View(f"{TASK_DIR}/inputs", f"{TASK_DIR}/inputs"),
+            ),
+        ),
+        "alone": True,
+    },
     "as user, after out of memory": {"user": "1000:1000", "least_mib": 5000, "attempt": 2},
     "private, with role, tags and commands": {
         "settings": {
@@ -89,15 +102,16 @@ def requests(kind: dict[str, Any]) -> dict[str, Any]:
     size = size_of(runtime, found, kind.get("least_mib", 0))
     request = fargate_request(
         run_id="call-hello-0",
-        task_dir="/mnt/efs/run/call-hello-0",
+        task_dir=TASK_DIR,
         attempt=kind.get("attempt", 1),
         shell="/bin/bash",
         queue=queue_name(found.cluster, kind.get("spot", False)),
         runtime=runtime,
-        filesystem=EFS,
+        filesystem=kind.get("filesystem", EFS),
         settings=found,
         user=kind.get("user"),
         resources=size.given,
+        alone=kind.get("alone", False),
     )
     definition = {"family": request.definition.name, **json.loads(request.definition.content)}
     run = run_task_request(
