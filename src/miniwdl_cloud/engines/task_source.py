@@ -8,9 +8,10 @@ runtime value.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from .task_settings import (
     Said,
     check,
     check_engine,
+    check_mapping,
     from_mapping,
     merge,
 )
@@ -271,9 +273,11 @@ def workflow(
     **recv: Any,
 ) -> Generator[dict[str, Any], dict[str, Any], None]:
     """miniwdl's workflow plugin: checks the settings of all tasks before the first of them runs."""
-    policy = policy_of(cfg)
-    if policy is not None and len(run_id) == 1:
-        _checked(called_tasks(workflow), policy)
+    with _as_runtime_error():
+        policy = policy_of(cfg)
+        if policy is not None and len(run_id) == 1:
+            for each in called_tasks(workflow):
+                check_source(each, policy)
     recv = yield recv
     yield recv
 
@@ -282,10 +286,11 @@ def task(
     cfg: Any, logger: logging.Logger, run_id: Sequence[str], run_dir: str, task: Any, **recv: Any
 ) -> Generator[dict[str, Any], dict[str, Any], None]:
     """miniwdl's task plugin: tells our engines which task they run, and its hints."""
-    policy = policy_of(cfg)
+    with _as_runtime_error():
+        policy = policy_of(cfg)
+        if policy is not None and len(run_id) == 1:
+            check_source(task, policy)
     if policy is not None:
-        if len(run_id) == 1:
-            _checked([task], policy)
         facts = facts_of(task, run_id, run_dir)
         told = WDL.Value.String(json.dumps(facts.__dict__))
         recv["inputs"] = recv["inputs"].bind(f"runtime.{KEY}", told)
@@ -294,10 +299,10 @@ def task(
     yield recv
 
 
-def _checked(tasks: Sequence[Any], policy: Policy) -> None:
+@contextlib.contextmanager
+def _as_runtime_error() -> Iterator[None]:
     try:
-        for each in tasks:
-            check_source(each, policy)
+        yield
     except MiniwdlCloudError as exn:
         raise WDL.Error.RuntimeError(exn.message) from exn
 
@@ -312,7 +317,11 @@ def facts_of(task: Any, run_id: Sequence[str], run_dir: str) -> TaskFacts:
     run_dir
         The task's own: one directory a call below the run's.
     """
-    whole = [Path(run_dir), *Path(run_dir).parents][len(run_id) - 1]
+    path, depth = Path(run_dir), len(run_id) - 1
+    if depth and run_id[-1].startswith("download-"):
+        # miniwdl downloads into ``download/N`` of the call that needs it.
+        path, depth = path.parents[1], depth - 1
+    whole = path.parents[depth - 1] if depth else path
     written = written_settings(task, PREFIX)
     hints = {w.name: w.value for w in written if w.section == "hints.aws"}
     positions = {f"{w.section}.{w.name}".rstrip("."): w.position for w in written}
@@ -329,12 +338,20 @@ def policy_of(cfg: Any) -> Policy | None:
 
 
 def policy_from(found: s.Settings, engine: str | None) -> Policy:
-    """The policy that settings make."""
+    """The policy that settings make.
+
+    Raises
+    ------
+    UsageError
+        A setting is wrong.
+    """
+    mapping = found.get(s.TASK_SETTINGS)
+    check_mapping(mapping, CALLED)
     named = [found.get(s.TASK_QUEUE), found.get(s.TASK_QUEUE_FALLBACK)]
     queues = tuple(q for q in (*named, *s.names(found.get(s.TASK_QUEUES))) if q)
     return Policy(
         engine,
-        found.get(s.TASK_SETTINGS),
+        mapping,
         # The tags of a queue may still say.
         queues if named[0] else None,
         found.get(s.SMALL_TASKS_ON_FARGATE) > 0,

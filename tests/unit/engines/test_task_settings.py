@@ -329,6 +329,21 @@ def test_hints_come_before_runtime_and_the_configuration_before_both(tmp_path: P
     assert list(asked) == ["cpu"]
 
 
+@pytest.mark.parametrize(
+    ("run_id", "run_dir"),
+    [
+        (["t"], "/efs/R"),
+        (["w", "call-t"], "/efs/R/call-t"),
+        (["w", "call-sub-1", "call-t-0"], "/efs/R/call-sub-1/call-t-0"),
+        (["w", "download-x"], "/efs/R/download/0"),
+        (["w", "call-t", "download-x"], "/efs/R/call-t/download/3"),
+    ],
+)
+def test_the_run_is_named_by_its_directory(tmp_path: Path, run_id: list[str], run_dir: str) -> None:
+    """However deep the call, and for downloads too."""
+    assert facts_of(_task(WDL_12, tmp_path), run_id, run_dir).run == "R"
+
+
 def test_an_evaluated_value_is_refused_with_its_position(tmp_path: Path) -> None:
     """Its position is known although miniwdl does not tell it."""
     task = _task(WDL_12, tmp_path)
