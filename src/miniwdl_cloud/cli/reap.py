@@ -88,7 +88,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     batch = BatchClient(session)
     # They start no task, and so need no network to start one in.
     bare = EcsQueue(EcsClient(session), {})
-    jobs = BatchQueue(batch, batch, describe_others=bare.describe)
+    jobs = BatchQueue(batch, batch, describe_others=bare.describe_workflow_jobs)
     tasks = EcsQueue(EcsClient(session), {}, describe_others=jobs.describe)
     done = Reaped.nothing()
     if mount:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ..filesystems.host_mount import HostMount
 from ..jobs.dispatcher import Dispatcher
 from ..jobs.options import DispatchOptions
 from ..jobs.registry import shared
+from ..jobs.request import JobSnapshot
 from .batch_queue import BatchQueue
 from .config import EngineSettings
 from .ecs_queue import EcsQueue
@@ -54,6 +56,13 @@ class Operation:
         self.account.close()
 
 
+def _describe_tasks(
+    session: AwsSession,
+) -> Callable[[Sequence[str]], Mapping[str, JobSnapshot]]:
+    """Describes workflow jobs that are ECS tasks."""
+    return lambda ids: EcsQueue(EcsClient(session), {}).describe_workflow_jobs(ids)
+
+
 def make_context(settings: EngineSettings, efs: bool) -> EngineContext:
     """Look up what the engine needs, and start (or find) its dispatcher.
 
@@ -85,8 +94,7 @@ def make_context(settings: EngineSettings, efs: bool) -> EngineContext:
             BatchQueue(
                 batch,
                 BatchClient(session, retrying=False),
-                # The workflow job may be an ECS task.
-                describe_others=lambda ids: EcsQueue(EcsClient(session), {}).describe(ids),
+                describe_others=_describe_tasks(session),
             ),
             AccountOptions(
                 base=Path(settings.accounting_dir),

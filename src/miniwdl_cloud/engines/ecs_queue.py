@@ -13,7 +13,7 @@ from typing import Any
 
 from ..accounting.tagged import ALONE_PREFIX, AloneDefinition, OpenJob
 from ..aws.ecs import DESCRIBE_TASKS_MAX, EcsClient
-from ..errors import MiniwdlCloudError, ServiceError
+from ..errors import MiniwdlCloudError, NotFound, ServiceError
 from ..jobs.request import Definition, JobRequest, JobSnapshot, JobState
 from ..jobs.service import DefinitionNotVisible
 from .batch_queue import owner_in
@@ -135,6 +135,16 @@ class EcsQueue:
         others = [id_ for id_ in ids if not id_.startswith("arn:")]
         if others and self._describe_others is not None:
             found.update(self._describe_others(others))
+        return found
+
+    def describe_workflow_jobs(self, ids: Sequence[str]) -> Mapping[str, JobSnapshot]:
+        """As `describe`, of tasks in other clusters, which may have been deleted meanwhile."""
+        found: dict[str, JobSnapshot] = {}
+        for some in by_cluster(ids).values():
+            try:
+                found.update(self.describe(some))
+            except NotFound:
+                continue
         return found
 
     def child_id(self, array_id: str, index: int) -> str:

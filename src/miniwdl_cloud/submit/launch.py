@@ -25,8 +25,6 @@ CAPACITY_PERIOD_S = 5.0
 class Launcher(Protocol):
     """What starts workflow jobs."""
 
-    called: str
-    """What AWS calls a workflow job there, in messages."""
     service: str
     """boto3's name of the service."""
     register_operation: str
@@ -69,7 +67,6 @@ class BatchLauncher:
         AWS Batch.
     """
 
-    called = "AWS Batch"
     service = "batch"
     register_operation, start_operation = "RegisterJobDefinition", "SubmitJob"
 
@@ -120,7 +117,6 @@ class EcsLauncher:
         Monotonic seconds, and a way to let them pass.
     """
 
-    called = "Amazon ECS"
     service = "ecs"
     register_operation, start_operation = "RegisterTaskDefinition", "RunTask"
 
@@ -158,6 +154,8 @@ class EcsLauncher:
                 self._sleep,
             )
             error = run_task_error(answer.get("failures", []))
+            if error is None and not answer.get("tasks"):
+                error = ServiceError("ECS started no task, and did not say why; submit it again.")
             if error is None:
                 return str(answer["tasks"][0]["taskArn"])
             if not isinstance(error, Throttled):
