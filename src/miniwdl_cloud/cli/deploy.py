@@ -30,6 +30,11 @@ _DESTROY = """\
 Take a deployment down. Refuses while jobs run in its queues. The bucket stays, and so does the EFS
 file system, unless --delete-filesystem is given.
 """
+_MIRROR = """\
+Copy a container image, by default that of workflow jobs, to Amazon ECR with the docker command of
+this machine, and print the name of the copy: for `miniwdl-aws-submit --image`, or
+MINIWDL__AWS__WORKFLOW_IMAGE. Private subnets need their images there.
+"""
 _POLL_S = 2.0
 
 
@@ -107,6 +112,25 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         "--delete-filesystem", action="store_true", help="delete the shared filesystem too"
     )
     destroy.add_argument("--yes", action="store_true", help="do not ask")
+    image = actions.add_parser(
+        "mirror-image",
+        help="copy the image of workflow jobs to the account's ECR",
+        description=_MIRROR,
+        allow_abbrev=False,
+    )
+    image.add_argument("--region", metavar="REGION", help="AWS Region")
+    image.add_argument(
+        "--image", metavar="IMAGE", help="image to copy [the public one of this version]"
+    )
+    image.add_argument(
+        "--repository",
+        metavar="NAME",
+        default="miniwdl-cloud",
+        help="repository in ECR, made if there is none [miniwdl-cloud]",
+    )
+    image.add_argument(
+        "--platform", default="linux/amd64", help="which of the image's platforms [linux/amd64]"
+    )
 
 
 def _action(
@@ -136,6 +160,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
         "status": _status,
         "outputs": _outputs,
         "destroy": _destroy,
+        "mirror-image": _mirror_image,
     }[args.action]
     return work(args)
 
@@ -255,6 +280,16 @@ def _destroy(args: argparse.Namespace) -> int:
     if "FileSystemId" in outputs and not args.delete_filesystem:
         kept.append(f"the file system {outputs['FileSystemId']}")
     _say(f"'{args.name}' is gone." + (f" Kept: {' and '.join(kept)}." if kept else ""))
+    return 0
+
+
+def _mirror_image(args: argparse.Namespace) -> int:
+    from ..aws.ecr import Ecr
+    from ..infra.mirror import mirror
+    from ..submit.options import DEFAULT_IMAGE
+
+    image = args.image or DEFAULT_IMAGE
+    print(mirror(Ecr(_session(args)), image, args.repository, args.platform, _say))
     return 0
 
 
