@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,7 +101,8 @@ def test_batch_jobs_have_machines_and_prices(
     """Instance type, zone, lifecycle and price of each attempt are kept with it, the workflow job
     is tagged with the cost, and the report counts with them."""
     batch = deployment.batch
-    workflow_job = batch.submit(batch.definition("sleep", "600"), batch.queue())
+    workflow_queue = batch.queue()
+    workflow_job = batch.submit(batch.definition("sleep", "600"), workflow_queue)
     variables = {"AWS_BATCH_JOB_ID": workflow_job}
     if lifecycle == "on-demand":
         variables["MINIWDL__AWS__TASK_QUEUE"] = batch.queue(batch.environment(type="EC2"))
@@ -120,6 +123,9 @@ def test_batch_jobs_have_machines_and_prices(
     assert report.basis.sentence.count(source) == 1
     job = batch.describe(workflow_job)
     assert job["tags"]["MiniwdlCloudCostUSD"] == "0.00"
+    (shown,) = _status(deployment, workflow_queue)["runs"]
+    assert shown["costUSD"] == 0.0
+    assert _status(deployment, workflow_queue, workflow_job)["run"]["costUSD"] == 0.0
     batch.api.terminate_job(jobId=workflow_job, reason="enough")
 
 
@@ -158,3 +164,16 @@ def test_wrong_budgets(deployment: Deployment, budget: str) -> None:
     """A budget that is none is refused before anything is submitted."""
     run = deployment.run(TASK, env={"MINIWDL__AWS__BUDGET": budget}, fails=True)
     assert "budget" in run.stderr and deployment.jobs("one") == []
+
+
+def _status(deployment: Deployment, queue: str, *arguments: str) -> dict[str, Any]:
+    command = Path(sys.executable).with_name("miniwdl-cloud")
+    done = subprocess.run(
+        [str(command), "status", *arguments, "--workflow-queue", queue, "--json"],
+        env=deployment.environ(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))

@@ -34,7 +34,7 @@ COST_TAG = "MiniwdlCloudCostUSD"
 TAG_PERIOD_S = 60.0
 WARN_AT = 0.8
 """Part of the budget at which a warning is logged."""
-SETTLE_S = 5.0
+SETTLE_S = 15.0
 """For how long a job's end waits for its price, unless one came late before."""
 PAUSE_S = 600.0
 """For how long machines are not looked up after AWS did not allow it, or did not answer."""
@@ -87,6 +87,8 @@ class Spending:
         Id or ARN of the workflow job, which gets the tag `COST_TAG`.
     clock
         Seconds since the epoch.
+    settle_s
+        Most seconds that a job's end waits for its price.
     """
 
     def __init__(
@@ -96,7 +98,9 @@ class Spending:
         budget: float | None = None,
         workflow_job: str | None = None,
         clock: Callable[[], float] = time.time,
+        settle_s: float = SETTLE_S,
     ) -> None:
+        self._settle_s = settle_s
         self._machines = machines
         self._prices = prices
         self.budget = budget
@@ -173,7 +177,7 @@ class Spending:
             meter.detail = detail
             meter.settled.clear()
             self._inbox.put(meter)
-        if not meter.settled.wait(0.0 if self._late else SETTLE_S):
+        if not meter.settled.wait(0.0 if self._late else self._settle_s):
             self._late = True
         with self._lock:
             meter.since, meter.until = began, over or self._clock()

@@ -15,7 +15,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from ..runs.view import duration
+from ..runs.view import dollars, duration
 from .model import MIB, Report, TaskRecord, TaskState
 
 FAILURES_MAX = 100
@@ -135,13 +135,6 @@ def mib(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value / 1024:.1f} GiB" if value >= 10240 else f"{value:,.0f} MiB"
-
-
-def dollars(value: float | None) -> str:
-    """An amount, to the cent."""
-    if value is None:
-        return "-"
-    return "<$0.01" if 0 < value < 0.01 else f"${value:,.2f}"
 
 
 def _zero(report: Report) -> float:

@@ -8,6 +8,7 @@ call, and DescribeTasks says the rest, a hundred tasks a call, until they have s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import settings as s
 from ..accounting.tagged import CALL_TAG, PARENT_TAG
+from ..costs.spending import COST_TAG
 from ..engines.batch_queue import snapshot_of
 from ..engines.ecs_queue import CONTAINER, LOG_PREFIX
 from ..engines.ecs_snapshot import snapshot_of_task
@@ -87,8 +89,15 @@ class Collector:
         )
         since = min(job["createdAt"] for job in jobs)
         mine = self._task_jobs(queues, clusters, since)
+        # Summaries have no tags, one of which says what a run costs.
+        known = self.listing.describe([str(job["jobId"]) for job in jobs])
+        tags = {job_id: detail.get("tags") or {} for job_id, detail in known.items()}
         return [
-            _run(job, queue_tags.get(_queue(job), {}), _counts(mine.get(job["jobId"], [])))
+            _run(
+                {**job, "tags": tags.get(job["jobId"], {})},
+                queue_tags.get(_queue(job), {}),
+                _counts(mine.get(job["jobId"], [])),
+            )
             for job in jobs
         ]
 
@@ -324,6 +333,7 @@ def _run(
         job_id=job["jobId"],
         name=job["jobName"],
         queue=_queue(job),
+        cost=_cost((job.get("tags") or {}).get(COST_TAG)),
         state=state_of(job["status"]),
         reason=reason_of(job),
         exit_code=job.get("container", {}).get("exitCode"),
@@ -335,6 +345,10 @@ def _run(
         tasks=tasks,
         clusters=clusters_of(job, queue_tags),
     )
+
+
+def _cost(text: str | None) -> float | None:
+    return float(text) if text and re.fullmatch(r"\d+(\.\d+)?", text) else None
 
 
 def _seconds(milliseconds: int | None) -> float | None:

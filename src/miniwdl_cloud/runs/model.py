@@ -182,6 +182,9 @@ class Run:
         Where its task jobs are: Batch job queues, ECS clusters.
     created, started, stopped
         Seconds since the epoch.
+    cost
+        US dollars that its tasks have cost so far, as its engine estimates; ``None`` where no tag
+        of the workflow job says.
     """
 
     job_id: str
@@ -194,6 +197,7 @@ class Run:
     started: float | None = None
     stopped: float | None = None
     task_queues: tuple[str, ...] = ()
+    cost: float | None = None
     counts: Mapping[str, Counts] = field(default_factory=dict)
     tasks: Sequence[Task] = ()
     clusters: tuple[str, ...] = ()
@@ -218,6 +222,7 @@ class Run:
             "created": self.created,
             "started": self.started,
             "stopped": self.stopped,
+            "costUSD": self.cost,
             "taskQueues": list(self.task_queues),
             "clusters": list(self.clusters),
             "tasks": self.total.as_json(),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import settings as s
+from ..costs.spending import COST_TAG
 from ..engines.ecs_place import find_place
 from ..engines.ecs_queue import NAME_TAG, run_task_request
 from ..errors import UsageError
@@ -45,8 +46,12 @@ def request_again(job: Mapping[str, Any], unique: str) -> dict[str, Any]:
         raise UsageError(f"The job {job['jobId']} was not submitted by miniwdl-aws-submit.")
     stem = _UNIQUE_END.sub("", job["jobName"])
     name = f"{stem[: _JOB_NAME_MAX - len(unique) - 1]}-{unique}"
-    # Tags whose keys begin so are AWS's own.
-    tags = {k: v for k, v in (job.get("tags") or {}).items() if not k.startswith("aws:")}
+    # Tags whose keys begin so are AWS's own; what the run has cost, the new one has not.
+    tags = {
+        key: value
+        for key, value in (job.get("tags") or {}).items()
+        if not key.startswith("aws:") and key != COST_TAG
+    }
     if "ecsTask" in job:
         return _run_task(job, name, tags)
     request: dict[str, Any] = {

@@ -38,6 +38,13 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 60}m {whole % 60:02}s" if whole >= 60 else f"{whole}s"
 
 
+def dollars(value: float | None) -> str:
+    """An amount, to the cent."""
+    if value is None:
+        return "-"
+    return "<$0.01" if 0 < value < 0.01 else f"${value:,.2f}"
+
+
 def elapsed(item: Run | Attempt, now: float) -> float | None:
     """Seconds from start to end, or to now; ``None`` for what has not begun."""
     if item.started is None:
@@ -65,7 +72,8 @@ def runs_lines(runs: Sequence[Run], now: float) -> Iterator[str]:
     for run in runs:
         yield (
             f"{run.job_id}  {run.state.value:<9}  age {duration(now - run.created)}"
-            f"  elapsed {duration(elapsed(run, now))}  {progress(run.total)}  {run.name}"
+            f"  elapsed {duration(elapsed(run, now))}  {dollars(run.cost)}"
+            f"  {progress(run.total)}  {run.name}"
         )
 
 
@@ -90,7 +98,7 @@ def runs_table(runs: Sequence[Run], now: float) -> RenderableType:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("run", "state", "age", "elapsed"):
+    for name in ("run", "state", "age", "elapsed", "cost"):
         table.add_column(name, no_wrap=True)
     table.add_column("tasks")
     table.add_column("name", overflow="fold")
@@ -100,6 +108,7 @@ def runs_table(runs: Sequence[Run], now: float) -> RenderableType:
             _state(run.state),
             duration(now - run.created),
             duration(elapsed(run, now)),
+            dollars(run.cost),
             Text(progress(run.total)),
             Text(run.name),
         )
@@ -138,6 +147,7 @@ def _headline(run: Run, now: float, state: bool = True) -> str:
     return (
         f"{prefix}{run.name}  {run.job_id}  age {duration(now - run.created)}"
         f"  elapsed {duration(elapsed(run, now))}"
+        + ("" if run.cost is None else f"  cost so far about {dollars(run.cost)}")
     )
 
 

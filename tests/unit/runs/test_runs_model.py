@@ -242,7 +242,7 @@ def test_the_same_request_again() -> None:
         **WORKFLOW,
         "status": "FAILED",
         "jobDefinition": "arn:definition:3",
-        "tags": {"MiniwdlCloudWdl00-x": "y", "aws:batch:z": "no"},
+        "tags": {"MiniwdlCloudWdl00-x": "y", "MiniwdlCloudCostUSD": "1.00", "aws:batch:z": "no"},
         "timeout": {"attemptDurationSeconds": 600},
         "container": {
             "command": ["miniwdl-run-s3upload", "@shipped-wdl"],
@@ -267,3 +267,20 @@ def test_the_same_request_again() -> None:
     }
     with pytest.raises(UsageError, match="has not ended"):
         request_again({**earlier, "status": JobState.RUNNING.value}, "hgfedcba")
+
+
+@pytest.mark.parametrize(
+    ("tag", "shown"), [("12.34", "cost so far about $12.34"), ("nan", ""), (None, "")]
+)
+def test_cost_so_far(tag: str | None, shown: str) -> None:
+    """What a run has cost is told by a tag of its workflow job."""
+    tags = {} if tag is None else {"MiniwdlCloudCostUSD": tag}
+    workflow = {**WORKFLOW, "queue": "workflows", "tags": tags}
+    listing = Listing([workflow])
+    collector = Collector(listing, lambda path: None)  # type: ignore[arg-type]
+    queue_tags = {"DefaultTaskQueue": "tasks"}
+    one = collector.run(workflow, queue_tags)
+    (listed,) = collector.runs([WORKFLOW], {"workflows": queue_tags})
+    assert one.cost == listed.cost == (12.34 if shown else None)
+    text = next(view.run_lines(one, 1_000.0))
+    assert shown in text and ("cost" in text) is bool(shown)
