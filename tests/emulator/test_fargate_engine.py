@@ -201,7 +201,7 @@ def test_isolated_tasks_wait_for_their_definitions(
 
 def test_refused_spot_moves_on_demand(deployment: FargateDeployment, faults: Any) -> None:
     """A task that Fargate Spot has no capacity for runs on demand after a while; meanwhile tasks on
-    demand start as ever, and the log tells once."""
+    demand start as ever, the log tells once, and no account is left of what was never started."""
     faults(
         {
             "fault": "not_placed",
@@ -209,6 +209,7 @@ def test_refused_spot_moves_on_demand(deployment: FargateDeployment, faults: Any
             "match": {"queue": deployment.ecs.cluster, "provider": "FARGATE_SPOT"},
         }
     )
+    accounts = deployment.root / "accounts"
     run = deployment.run(
         """
         version 1.2
@@ -227,8 +228,10 @@ def test_refused_spot_moves_on_demand(deployment: FargateDeployment, faults: Any
         env={
             "MINIWDL__AWS_FARGATE__SPOT_WAIT": "4",
             "MINIWDL__AWS__ISOLATION": "shared",
+            "MINIWDL__AWS__ACCOUNTING_DIR": str(accounts),
         },
     )
+    assert [p for p in accounts.iterdir() if not p.name.startswith(".")] == []
     assert run.outputs["w.said"] == ["well"] * 3
     cheap, steady = deployment.tasks("cheap"), deployment.tasks("steady")
     assert [task["launchType"] for task in cheap + steady] == ["FARGATE"] * 6

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigurationError, MiniwdlCloudError, Unreachable
+from ..errors import ConfigurationError, MiniwdlCloudError, NoCapacity, Unreachable
 from ..filesystems.weather import retried
 from ..jobs.request import Definition, JobRequest, JobSnapshot, JobState
 from ..jobs.service import QueueService
@@ -240,12 +240,12 @@ class AccountedQueue:
             self._written[name] = tasks
         try:
             job_id = self._service.submit(requests, definition_handle)
-        except Unreachable:
-            # Perhaps it took effect; or it was throttled, and will be sent again.
-            raise
-        except MiniwdlCloudError:
-            del self._written[name]
-            self._ledger.refused(name)
+        except MiniwdlCloudError as exn:
+            # Unanswered, it may have taken effect; throttled, it is sent again. A job that there
+            # was no room for may never be.
+            if isinstance(exn, NoCapacity) or not isinstance(exn, Unreachable):
+                del self._written[name]
+                self._ledger.refused(name)
             raise
         self._has_id(name, job_id)
         return job_id
