@@ -161,5 +161,5 @@ resource "aws_batch_job_queue" "workflow" {
   }
 
   # A workflow job may come at once, and uses its role's policies.
-  depends_on = [aws_iam_role_policy.workflow, aws_iam_role_policy.workflow_s3]
+  depends_on = [aws_iam_role_policy.workflow]
 }

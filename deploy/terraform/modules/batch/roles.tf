@@ -1,25 +1,25 @@
-# Roles, each with what it needs and nothing else. Policies are made by scripts/make-templates; those
-# on buckets are here, as there may be several.
+# Roles, each with what it needs and nothing else. Policies are made by scripts/make-templates.
 
 data "aws_caller_identity" "current" {}
 data "aws_partition" "current" {}
 data "aws_region" "current" {}
 
 locals {
-  prefix = "arn:${data.aws_partition.current.partition}"
-  own_buckets = concat(
-    [var.bucket_arn],
-    [for name in var.s3upload_buckets : "${local.prefix}:s3:::${name}"],
-  )
-  input_buckets = [for name in var.s3_input_buckets : "${local.prefix}:s3:::${name}"]
-  boundary      = var.permissions_boundary == "" ? null : var.permissions_boundary
+  boundary = var.permissions_boundary == "" ? null : var.permissions_boundary
   account = {
     partition  = data.aws_partition.current.partition
     region     = data.aws_region.current.name
     account_id = data.aws_caller_identity.current.account_id
   }
+  buckets = {
+    partition         = data.aws_partition.current.partition
+    bucket_arn        = var.bucket_arn
+    upload_buckets    = var.s3upload_buckets
+    input_buckets     = var.s3_input_buckets
+    has_input_buckets = length(var.s3_input_buckets) > 0
+  }
   # What policies name. Where something is not made, its name is not used.
-  named = merge(local.account, {
+  named = merge(local.account, local.buckets, {
     has_task_fallback      = var.enable_task_fallback
     has_events             = var.events != null
     task_queue             = aws_batch_job_queue.task["task"].arn
@@ -34,7 +34,7 @@ locals {
     ecs_execution_role_arn = var.ecs == null ? "" : var.ecs.execution_role_arn
   })
   workflow_policies = concat(
-    ["start", "batch", var.fsx == null ? "efs" : "fsx"],
+    ["start", "batch", "s3", var.fsx == null ? "efs" : "fsx"],
     var.ecs == null ? [] : ["ecs"],
   )
 }
@@ -71,12 +71,6 @@ resource "aws_iam_role_policy" "workflow" {
   policy   = templatefile("${path.module}/policies/workflow-${each.key}.tftpl", local.named)
 }
 
-resource "aws_iam_role_policy" "workflow_s3" {
-  name   = "s3"
-  role   = aws_iam_role.workflow.id
-  policy = data.aws_iam_policy_document.s3["workflow"].json
-}
-
 # Of task jobs, for those that fetch s3:// inputs: reading, nothing else.
 resource "aws_iam_role" "task" {
   name_prefix          = "${var.name}-task-"
@@ -86,10 +80,10 @@ resource "aws_iam_role" "task" {
   tags                 = { Name = var.name }
 }
 
-resource "aws_iam_role_policy" "task_s3" {
+resource "aws_iam_role_policy" "task" {
   name   = "s3"
   role   = aws_iam_role.task.id
-  policy = data.aws_iam_policy_document.s3["task"].json
+  policy = templatefile("${path.module}/policies/task-s3.tftpl", local.buckets)
 }
 
 # Of instances. EC2 jobs of Batch run in the host's network, so their commands can reach the
@@ -118,36 +112,4 @@ resource "aws_iam_instance_profile" "instance" {
 resource "aws_iam_service_linked_role" "spot" {
   count            = var.create_spot_service_roles ? 1 : 0
   aws_service_name = "spot.amazonaws.com"
-}
-
-data "aws_iam_policy_document" "s3" {
-  for_each = {
-    workflow = [
-      "s3:AbortMultipartUpload",
-      "s3:GetObject",
-      "s3:PutObject",
-    ]
-    task = ["s3:GetObject"]
-  }
-
-  statement {
-    sid       = "ListBuckets"
-    actions   = ["s3:ListBucket"]
-    resources = local.own_buckets
-  }
-
-  statement {
-    sid       = each.key == "workflow" ? "ReadAndUpload" : "Read"
-    actions   = each.value
-    resources = [for bucket in local.own_buckets : "${bucket}/*"]
-  }
-
-  dynamic "statement" {
-    for_each = length(var.s3_input_buckets) > 0 ? [1] : []
-    content {
-      sid       = "InputBuckets"
-      actions   = ["s3:GetObject", "s3:ListBucket"]
-      resources = concat(local.input_buckets, [for bucket in local.input_buckets : "${bucket}/*"])
-    }
-  }
 }

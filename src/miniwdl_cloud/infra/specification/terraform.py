@@ -1,8 +1,7 @@
 """What the Terraform modules share with the templates: policies and user data, as files that
 Terraform's function `templatefile` reads.
 
-Statements on the buckets are not among them: Terraform takes a list of buckets to upload to, where
-CloudFormation takes one.
+Where CloudFormation takes one bucket to upload to, Terraform takes a list.
 """
 
 from __future__ import annotations
@@ -20,11 +19,18 @@ _SHARED = ("batch", "ecs")
 """Modules that have such files."""
 _ROLES = {
     "WorkflowEngineRole": ("batch", "workflow"),
+    "TaskRole": ("batch", "task"),
     "InstanceRole": ("batch", "instance"),
     "EcsExecutionRole": ("ecs", "execution"),
 }
 """Module of each role, and what its files begin with."""
-_PSEUDO = {"AWS::Partition": "partition", "AWS::Region": "region", "AWS::AccountId": "account_id"}
+_KNOWN = {
+    "AWS::Partition": "partition",
+    "AWS::Region": "region",
+    "AWS::AccountId": "account_id",
+    # Of a list.
+    "S3UploadBucket": "bucket",
+}
 
 
 def files() -> dict[str, str]:
@@ -48,9 +54,8 @@ def _policies(role: iam.Role) -> dict[str, str]:
     found = {}
     for policy in role.to_dict()["Properties"]["Policies"]:
         _, policy = _choice(policy)
-        if policy["PolicyName"] != "s3":
-            path = f"{module}/policies/{prefix}-{policy['PolicyName']}.tftpl"
-            found[path] = _json(policy["PolicyDocument"], "") + "\n"
+        path = f"{module}/policies/{prefix}-{policy['PolicyName']}.tftpl"
+        found[path] = _json(policy["PolicyDocument"], "") + "\n"
     return found
 
 
@@ -75,6 +80,10 @@ def _json(value: Any, indent: str) -> str:
             return f'"${{{_name(".".join(argument))}}}"'
         if key == "Fn::Sub":
             return json.dumps(re.sub(r"\$\{([^}]+)\}", lambda m: f"${{{_name(m[1])}}}", argument))
+        if key == "Fn::Split" and "S3InputBuckets" in json.dumps(argument):
+            lines = [f'\n{deeper}"arn:${{partition}}:s3:::${{bucket}}{end}"' for end in ("", "/*")]
+            each = f"%{{ if number > 0 }},%{{ endif }}{','.join(lines)}"
+            return f"[%{{ for number, bucket in input_buckets }}{each}%{{ endfor }}\n{indent}]"
     if isinstance(value, dict):
         lines = [f"{json.dumps(k)}: {_json(v, deeper)}" for k, v in value.items() if k != "#"]
         return "{\n" + ",\n".join(deeper + line for line in lines) + f"\n{indent}}}"
@@ -86,15 +95,20 @@ def _json(value: Any, indent: str) -> str:
             shown = f"\n{deeper}{_json(there, deeper)}"
             if condition and not number:
                 raise ValueError("The first item of a list in a policy is there without condition.")
-            text += f"%{{ if {condition} }},{shown}%{{ endif }}" if condition else comma + shown
+            if condition == "has_upload_bucket":
+                text += f"%{{ for bucket in upload_buckets }},{shown}%{{ endfor }}"
+            elif condition:
+                text += f"%{{ if {condition} }},{shown}%{{ endif }}"
+            else:
+                text += comma + shown
         return f"[{text}\n{indent}]"
     return json.dumps(value)
 
 
 def _name(name: str) -> str:
     """The name in Terraform of a reference."""
-    if name in _PSEUDO:
-        return _PSEUDO[name]
+    if name in _KNOWN:
+        return _KNOWN[name]
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.replace(".", "_")).replace("__", "_").lower()
 
 
