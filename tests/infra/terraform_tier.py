@@ -72,7 +72,7 @@ def _started(root: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _running(process: subprocess.Popen[bytes], root: Path) -> ServerState:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while (running := read_state(root / "state")) is None:
         assert process.poll() is None and time.monotonic() < deadline, (root / "log").read_text()
         time.sleep(0.1)
