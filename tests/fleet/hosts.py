@@ -37,7 +37,7 @@ from types import TracebackType
 
 SHARED = "/mnt/shared"
 METADATA = "169.254.169.254"
-START_S = 60.0
+START_S = 120.0
 """Far more than a host needs; only a broken one takes so long."""
 CGROUPS = Path("/sys/fs/cgroup")
 

@@ -34,14 +34,13 @@ resource "aws_key_pair" "this" {
 resource "aws_instance" "manager" {
   #checkov:skip=CKV_AWS_88:People log in on it; its security groups name their networks.
   #checkov:skip=CKV_AWS_126:Metrics by the minute cost, and fleet status tells of the machines.
-  ami                         = local.image_id
-  instance_type               = var.manager_instance_type
-  subnet_id                   = var.subnet_id
-  associate_public_ip_address = true
-  key_name                    = aws_key_pair.this.key_name
-  iam_instance_profile        = aws_iam_instance_profile.this["manager"].name
-  ebs_optimized               = true
-  user_data_base64            = local.user_data["manager"]
+  ami                  = local.image_id
+  instance_type        = var.manager_instance_type
+  subnet_id            = var.subnet_id
+  key_name             = aws_key_pair.this.key_name
+  iam_instance_profile = aws_iam_instance_profile.this["manager"].name
+  ebs_optimized        = true
+  user_data_base64     = local.user_data["manager"]
   vpc_security_group_ids = [
     var.security_group_id, aws_security_group.fleet.id, aws_security_group.manager.id,
   ]

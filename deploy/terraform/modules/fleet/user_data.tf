@@ -8,6 +8,7 @@ locals {
     tolist(fileset(local.ansible, "roles/**")),
   )
   common = {
+    common_aws_region        = data.aws_region.current.name
     firewall_network         = var.cidr_block
     lustre_client_dns_name   = var.lustre_dns_name
     lustre_client_mount_name = var.lustre_mount_name

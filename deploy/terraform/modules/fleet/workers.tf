@@ -90,7 +90,7 @@ resource "aws_autoscaling_group" "worker" {
   }
 }
 
-# Time to drain for a worker that its group ends; the daemon sees it coming in instance metadata.
+# Time to drain for a worker that its group ends; its daemon sees that in instance metadata.
 resource "aws_autoscaling_lifecycle_hook" "drain" {
   for_each               = local.groups
   name                   = "drain"
