@@ -189,7 +189,7 @@ class Spending:
     def exhausted(self) -> str | None:
         """What to tell where the budget is used up; ``None`` while it is not."""
         total = self._look_at_budget()
-        if self.budget is None or total < self.budget:
+        if total is None or self.budget is None or total < self.budget:
             return None
         return (
             f"the tasks of this run have cost {dollars(total)}, as estimated, and the budget is"
@@ -225,9 +225,13 @@ class Spending:
         self._inbox.put(meter)
         return meter
 
-    def _look_at_budget(self) -> float:
+    def _look_at_budget(self) -> float | None:
+        """What was spent so far, of a budget; ``None`` without one, as it takes a look at every
+        job that runs."""
+        if self.budget is None:
+            return None
         total = self.total
-        if self.budget is not None and total >= WARN_AT * self.budget:
+        if total >= WARN_AT * self.budget:
             with self._lock:
                 warned, self._warned = self._warned, True
             if not warned:
