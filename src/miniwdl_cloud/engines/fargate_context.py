@@ -23,9 +23,10 @@ from .fargate_config import FargateSettings
 from .limits import Limits
 from .shared_filesystem import network_filesystem
 
-DEFINITION_BURST = 20
-"""Task definitions that can be registered or deregistered at once after a pause (ECS API reference,
-"Request throttling for the Amazon ECS API")."""
+DEFINITION_BURST = 15
+"""Task definitions that are registered or deregistered at once after a pause. ECS allows an account
+20 (API reference, "Request throttling for the Amazon ECS API"); what is left lets calls come closer
+together than they were sent."""
 RUN_TASK_PERIOD = 0.05
 """Least seconds between two RunTask calls: 20 a second, and as many launches, for an account (ECS
 developer guide, "AWS Fargate throttling quotas")."""
