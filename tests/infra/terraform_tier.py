@@ -68,7 +68,11 @@ def _started(root: Path) -> Iterator[subprocess.Popen[bytes]]:
         yield process
     finally:
         process.terminate()
-        process.wait(60)
+        try:
+            process.wait(120)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _running(process: subprocess.Popen[bytes], root: Path) -> ServerState:
