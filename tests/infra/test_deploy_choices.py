@@ -132,7 +132,7 @@ def test_a_network_that_does_not_fit_is_told(session: LocalSession) -> None:
         "69 The VPC vpc-123 does not exist in us-east-1; name another"
     )
     assert told("mine").startswith("64 --vpc mine should be new, default, or the id of a VPC.")
-    assert told(vpc.id).startswith(f"78 {vpc.id} has not 2 subnets in different availability zones")
+    assert told(vpc.id).startswith(f"78 {vpc.id} has no two subnets in different zones with free")
     assert told(vpc.id, Subnet0="subnet-1").startswith("69 The subnet subnet-1 is not in vpc-")
     assert "are in the same availability zone" in told(vpc.id, Subnet0=one, Subnet1=two)
     group = vpc.group((2049, 2049), (988, 988))

@@ -105,6 +105,7 @@ def test_a_permission_that_a_resource_needs(
     )
 
 
+@pytest.mark.filterwarnings("ignore:.*does not match an error shape:UserWarning")
 def test_a_permission_to_deploy_at_all(
     cloud: LocalCloud,
     capsys: pytest.CaptureFixture[str],

@@ -84,11 +84,11 @@ def _subnets(
                 s for s in there if s.zone not in zones and _reaches_aws(s) and s.free_addresses
             ]
             if not free:
+                wanted = "subnet" if len(names) == 1 else "two subnets in different zones"
                 raise ConfigurationError(
-                    f"{vpc} has not {len(names)} subnet{'s' * (len(names) > 1)} in different"
-                    " availability zones that reach AWS (by an internet gateway, with public"
-                    " addresses for instances, or by a NAT gateway), as this deployment needs; name"
-                    " them, if they reach AWS in another way, or take --vpc new."
+                    f"{vpc} has no {wanted} with free addresses from which AWS is reached (by an"
+                    " internet gateway, with public addresses for instances, or by a NAT gateway);"
+                    " name subnets, if they reach AWS in another way, or take --vpc new."
                 )
             # The one with the most room takes the most instances.
             chosen[name] = max(free, key=lambda subnet: subnet.free_addresses)
