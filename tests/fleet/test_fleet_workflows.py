@@ -79,7 +79,7 @@ def test_300_tasks_survive_the_loss_of_a_worker_every_20_seconds(fleet: Fleet) -
     names = [f"worker{n}" for n in range(1, 6)]
     workers = [fleet.add(name) for name in names]
     fleet.wait_for(*names)
-    run = start(fleet, 300, seconds=2.0)
+    run = start(fleet, 300, seconds=3.0)
     lost: dict[str, float] = {}
     losses = 0
     began = next_loss = time.monotonic()

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 FILESYSTEM_LIMIT_S = 20.0
 COMMAND_LIMIT_S = 60.0
+END_LIMIT_S = 600.0
+"""Seconds after which a machine that was shut down and is still there is one that lives."""
 
 
 def run_command(command: Sequence[str]) -> None:
@@ -107,6 +109,8 @@ class Worker:
         """Look and act until the machine ends, or until told to stop."""
         while not stop.is_set():
             if self.beat().action is Action.SHUTDOWN and self._ending is None:
+                # Not to be started anew by systemd before the machine is down.
+                stop.wait(END_LIMIT_S)
                 return
             stop.wait(self._config.period_s)
 

@@ -341,15 +341,24 @@ def test_without_docker_filesystem_or_metadata_it_lives_on_and_ends_as_an_orphan
     assert scene.beat(1801) is Action.SHUTDOWN
 
 
-def test_the_daemon_returns_when_the_machine_ends(scene: Scene) -> None:
-    """And not before."""
+def test_the_daemon_ends_with_the_machine(scene: Scene) -> None:
+    """Once the machine is told to end there is no further beat; the daemon waits to be stopped."""
     scene.config = config(scene.tree.directory, period=0.01)
     scene.new_daemon()
     scene.manager(None)
     (scene.tree.workers).mkdir()
     (scene.tree.workers / "_induce_shutdown").write_text("100")
     scene.chance = 0.0
-    scene.worker.run(threading.Event())
+    stop = threading.Event()
+    daemon = threading.Thread(target=scene.worker.run, args=(stop,), daemon=True)
+    daemon.start()
+    deadline = time.monotonic() + 60
+    while not scene.machine.ended:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    stop.set()
+    daemon.join(60)
+    assert not daemon.is_alive()
     assert len(scene.machine.ended) == 1
 
 
