@@ -12,7 +12,7 @@ from fleet_runs import LOOK_S, Fleet, metadata_service, until
 from hosts import Hosts
 
 LOSS_EVERY_S = 20
-RUN_LIMIT_S = 300
+RUN_LIMIT_S = 500
 """Several times what a run takes on a quiet machine of two cores."""
 
 SCATTER = """
@@ -87,13 +87,13 @@ def test_300_tasks_survive_the_loss_of_a_worker_every_20_seconds(fleet: Fleet) -
         now = time.monotonic()
         assert now - began < RUN_LIMIT_S, fleet.log()
         if now >= next_loss:
-            running = {host: fleet.running_on(host) for host in workers}
-            victim = max(workers, key=lambda host: len(running[host]))
+            busy = {host: not_done(fleet, fleet.running_on(host)) for host in workers}
+            victim = max(workers, key=lambda host: len(busy[host]))
             # The first loss waits for the first task, each other one for its time.
-            if running[victim]:
+            if busy[victim]:
                 victim.kill()
                 at = time.time()
-                lost.update((one, at) for one in not_done(fleet, running[victim]))
+                lost.update((one, at) for one in not_done(fleet, busy[victim]))
                 workers[workers.index(victim)] = fleet.add(victim.name)
                 losses += 1
                 next_loss = now + LOSS_EVERY_S
@@ -113,7 +113,7 @@ def test_a_scatter_of_200_while_workers_are_killed_cut_off_drained_and_added(fle
     """Each way to lose a worker moves its tasks on; each worker ends for its reason, or stays."""
     with metadata_service(fleet.hosts.gateway) as metadata:
         killed = fleet.add("killed")
-        cut_off = fleet.add("cut-off", orphan_minutes=0.2)
+        cut_off = fleet.add("cut-off", orphan_minutes=0.5)
         drained = fleet.add("drained")
         reclaimed = fleet.add("reclaimed", metadata_url=metadata.url)
         workers = [killed, cut_off, drained, reclaimed]

@@ -232,9 +232,16 @@ class Swarm:
     def set_availability(self, node_id: str, availability: Availability) -> None:
         """Set what the swarm may do with a node."""
         with map_errors("setting a node's availability"):
-            found = self._api.inspect_node(node_id)
-            spec = {**found["Spec"], "Availability": availability.value}
-            self._api.update_node(node_id, found["Version"]["Index"], spec)
+            for last in (False, False, True):
+                found = self._api.inspect_node(node_id)
+                spec = {**found["Spec"], "Availability": availability.value}
+                try:
+                    self._api.update_node(node_id, found["Version"]["Index"], spec)
+                    return
+                except docker.errors.APIError as exn:
+                    # The node has changed since it was looked at, by a heartbeat perhaps.
+                    if last or "out of sequence" not in (exn.explanation or ""):
+                        raise
 
     def forget(self, node_id: str) -> None:
         """Remove a node that has gone from the swarm."""
