@@ -30,7 +30,9 @@ class Deployment:
         self.session = LocalSession(endpoint_url, "us-east-1")
         self.name = name
         self.outputs = {key: value for key, value in outputs.items() if value is not None}
-        self._symbols = {value: f"<{key}>" for key, value in self.outputs.items()}
+        # The template's name is nothing that was made, and may be part of a path.
+        named = {key: value for key, value in self.outputs.items() if key != "Template"}
+        self._symbols = {value: f"<{key}>" for key, value in named.items()}
         for number, subnet in enumerate(self.outputs["SubnetIds"].split(",")):
             self._symbols[subnet] = f"<Subnet{number}>"
         # Terraform's cluster is named after the deployment; CloudFormation names its own.
