@@ -41,7 +41,9 @@ check: venv
 	$(BIN)/mypy
 	$(BIN)/python scripts/make-templates --check
 	$(BIN)/cfn-lint src/miniwdl_cloud/infra/templates/*.yaml
-	$(BIN)/shellcheck $$(grep -lE '^#!.*bash' scripts/* .ci/run) src/miniwdl_cloud/engines/*.bash
+	$(BIN)/shellcheck $$(grep -lE '^#!.*bash' scripts/* .ci/run) src/miniwdl_cloud/engines/*.bash \
+	  deploy/ansible/roles/docker/files/* deploy/terraform/modules/fleet/provision \
+	  deploy/terraform/fleet/environment
 	$(BIN)/python scripts/make-reference --check
 
 format: venv
