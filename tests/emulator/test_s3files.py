@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from miniwdl_cloud.emulator.executors import namespaces
 from miniwdl_cloud.emulator.executors.base import Mount
 from miniwdl_cloud.emulator.server import LocalCloud
 
+ARN = "arn:aws:s3files:us-east-1:123456789012:file-system/"
 TASK_ROLE = "arn:aws:iam::123456789012:role/task"
 
 NO_HARD_LINKS = """
@@ -261,6 +264,87 @@ def test_instances_cannot_mount_it(own_cloud: LocalCloud, tmp_path: Path) -> Non
         fails=True,
     )
     assert f"The instances of the queue {deployment.queue} cannot mount S3 Files" in run.stderr
+
+
+def test_a_workflow_job_on_a_bucket(own_cloud: LocalCloud, tmp_path: Path) -> None:
+    """Submitted with the file system's ARN, workflow and task are ECS tasks that mount it."""
+    bucket = Bucket(own_cloud)
+    deployment = FargateDeployment(own_cloud, Batch(own_cloud), tmp_path)
+    done = _submit(deployment, bucket, "--engine", "fargate", "--wait")
+    assert done.returncode == 0, done.stderr
+    kinds = [
+        definition["volumes"][0]["s3filesVolumeConfiguration"]
+        for task in deployment.tasks()
+        for definition in [
+            deployment.ecs.api.describe_task_definition(taskDefinition=task["taskDefinitionArn"])[
+                "taskDefinition"
+            ]
+        ]
+    ]
+    assert len(kinds) == 2
+    assert {kind["fileSystemArn"] for kind in kinds} == {bucket.arn}
+    (outputs,) = {path.resolve() for path in (own_cloud.filesystem / "runs").glob("*/outputs.json")}
+    assert json.loads(outputs.read_text()) == {"t.out": "there"}
+
+
+@pytest.mark.parametrize(
+    ("options", "environ", "message", "code"),
+    [
+        (["--engine", "fargate", "--task-engine", "batch"], {}, "use --task-engine fargate", 78),
+        (["--engine", "batch"], {}, "which cannot mount S3 Files", 78),
+        (["--engine", "fargate"], {"FS": f"{ARN}fs-{'0' * 17}"}, "does not exist", 69),
+        (["--engine", "fargate"], {"FS": f"{ARN}fs-1"}, "is not the ARN of an S3 Files", 64),
+        (["--engine", "fargate"], {"FSAP": f"{ARN}x"}, "ARN of an access point", 64),
+    ],
+    ids=["tasks", "workflow", "missing", "no ARN", "access point"],
+)
+def test_submissions_that_cannot_be(
+    own_cloud: LocalCloud,
+    tmp_path: Path,
+    options: list[str],
+    environ: dict[str, str],
+    message: str,
+    code: int,
+) -> None:
+    """Each gets one sentence and its exit code, and nothing is submitted."""
+    bucket = Bucket(own_cloud)
+    deployment = FargateDeployment(own_cloud, Batch(own_cloud), tmp_path)
+    more = {f"MINIWDL__AWS__{name}": value for name, value in environ.items()}
+    done = _submit(deployment, bucket, *options, **more)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert message in done.stderr
+    assert deployment.tasks() == []
+
+
+def _submit(
+    deployment: FargateDeployment, bucket: Bucket, *options: str, **environ: str
+) -> subprocess.CompletedProcess[str]:
+    wdl = deployment.write(
+        "version 1.1\n"
+        "task t { command <<< echo there >>> output { String out = read_string(stdout()) } }"
+    )
+    mount = deployment.cloud.filesystem
+    role = make_client(deployment.cloud, "iam").create_role(
+        RoleName=unique("role"), AssumeRolePolicyDocument="{}"
+    )["Role"]["Arn"]
+    return subprocess.run(
+        [
+            str(Path(sys.executable).with_name("miniwdl-aws-submit")),
+            *(str(wdl), *options, "--mount", str(mount), "--dir", str(mount / "runs")),
+            *("--workflow-role", role, "--task-queue", deployment.fallback),
+            *(("--workflow-queue", deployment.queue) if "batch" in options else ()),
+        ],
+        env=deployment.environ(
+            **{
+                **_settings(bucket, "shared"),
+                "MINIWDL__SCHEDULER__CONTAINER_BACKEND": "",
+                **environ,
+            }
+        ),
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
 
 
 def _settings(bucket: Bucket, isolation: str) -> dict[str, str]:

@@ -18,12 +18,12 @@ class S3FilesFileSystem:
     ----------
     arn
         ``arn:aws:s3files:…:file-system/fs-…``
-    status
-        Its status; only ``available`` ones can be mounted.
+    state
+        Its `status`; only ``available`` ones can be mounted.
     """
 
     arn: str
-    status: str
+    state: str
 
 
 class S3FilesClient:

@@ -90,8 +90,8 @@ def _check_s3files(facts: Facts, fs: str | None, access_point: str | None) -> It
     found = client.file_system(str(fs))
     if found is None:
         yield _missing("filesystem-missing", f"S3 Files file system {fs}", s.FS)
-    elif found.status != "available":
-        yield _unavailable("filesystem-unavailable", f"S3 Files file system {fs}", found.status)
+    elif found.state != "available":
+        yield _unavailable("filesystem-unavailable", f"S3 Files file system {fs}", found.state)
     else:
         yield ok("filesystem", f"The S3 Files file system {fs} is available.")
 

@@ -133,11 +133,11 @@ def resolve(
     task_queue, fallback, task_queues = _task_queues(settings, batch, backend != FARGATE)
     queues = [queue, *task_queues] if queue else list(task_queues)
     filesystem = shared.find(options, settings, session, queues)
-    platform = "FARGATE" if place or filesystem.efs_id else "EC2"
+    platform = "FARGATE" if place or filesystem.name else "EC2"
     if queue and not place:
         platform = queue.platform or platform
     if platform == "FARGATE":
-        if not filesystem.efs_id:
+        if not filesystem.name:
             raise ConfigurationError(
                 "Workflow jobs on ECS run on Fargate, where no host mounts"
                 f" {filesystem.mount}; name an EFS access point with --fsap, or use --engine batch."
@@ -146,7 +146,17 @@ def resolve(
                 f" {filesystem.mount}; name a queue with an EC2 compute environment."
             )
         check_size(options.vcpus, options.memory_mib)
-    if backend == FARGATE and not filesystem.efs_id:
+    elif filesystem.s3files_arn:
+        raise ConfigurationError(
+            f"The workflow queue {workflow_queue} runs on EC2 instances, which cannot mount S3"
+            " Files; name a queue of Fargate, or use --engine fargate."
+        )
+    if filesystem.s3files_arn and backend != FARGATE:
+        raise ConfigurationError(
+            "Task queues run on EC2 instances, which cannot mount S3 Files; use --task-engine"
+            " fargate."
+        )
+    if backend == FARGATE and not filesystem.name:
         raise ConfigurationError(
             f"Tasks on Fargate need EFS, and {filesystem.mount} is a filesystem that hosts mount;"
             " name an EFS access point with --fsap, or use --task-engine batch."

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .. import settings as s
 from ..engines.ecs_place import EcsPlace
 from ..engines.ecs_queue import CONTAINER, LOG_PREFIX, queue_name, run_task_request
+from ..filesystems.base import mount_point
 from ..jobs.request import Definition, JobRequest, Resources
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def definition_content(
     Parameters
     ----------
     volume
-        The shared filesystem, named ``shared``.
+        The shared filesystem.
     region
         Where the log group is.
     tags
@@ -43,13 +44,7 @@ def definition_content(
         "name": CONTAINER,
         "image": deployment.image,
         "essential": True,
-        "mountPoints": [
-            {
-                "sourceVolume": volume["name"],
-                "containerPath": deployment.filesystem.mount,
-                "readOnly": False,
-            }
-        ],
+        "mountPoints": [mount_point(deployment.filesystem.mount, volume["name"])],
         "stopTimeout": STOP_TIMEOUT_S,
     }
     if place.log_group:

@@ -6,10 +6,15 @@ import posixpath
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import settings as s
 from ..errors import AccessDenied, ConfigurationError, NotFound, UsageError
+from ..filesystems import s3files
+from ..filesystems.base import SharedFilesystem
+from ..filesystems.efs import Efs
+from ..filesystems.host_mount import HostMount
+from ..filesystems.s3files import S3Files
 from ..settings import Settings
 from .options import Options
 
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
 
 _FS_ID = re.compile(r"fs-[0-9a-f]{8,40}")
 _FSAP_ID = re.compile(r"fsap-[0-9a-f]{8,40}")
+VOLUME = "shared"
+"""Name of the shared filesystem's volume in the workflow job's definition."""
 _USABLE = ("AVAILABLE", "UPDATING")
 
 
@@ -36,6 +43,8 @@ class FileSystem:
         FSx for Lustre file system that the host mounts, if it is known to be one.
     efs_iam
         Whether EFS is mounted with the permissions of the workflow job's role.
+    s3files_arn
+        S3 Files file system; its access point, if it has one, by its ARN in `access_point_id`.
     """
 
     mount: str
@@ -43,11 +52,27 @@ class FileSystem:
     access_point_id: str | None = None
     fsx_id: str | None = None
     efs_iam: bool = False
+    s3files_arn: str | None = None
+
+    @property
+    def name(self) -> str | None:
+        """What a job mounts over the network, for `[aws] fs`; ``None`` for what its host mounts."""
+        return self.s3files_arn or self.efs_id
 
     @property
     def engine(self) -> str:
         """The container backend for this filesystem."""
-        return "aws_batch_job" if self.efs_id else "aws_batch_job_no_efs"
+        return "aws_batch_job" if self.name else "aws_batch_job_no_efs"
+
+    @property
+    def volume(self) -> dict[str, Any]:
+        """The volume of the workflow job, the same for Batch and ECS."""
+        shared: SharedFilesystem = HostMount(self.mount)
+        if self.s3files_arn:
+            shared = S3Files(self.mount, self.s3files_arn, self.access_point_id)
+        elif self.efs_id:
+            shared = Efs(self.mount, self.efs_id, self.access_point_id, iam=self.efs_iam)
+        return {**shared.volumes()[0], "name": VOLUME}
 
 
 def find(
@@ -79,6 +104,8 @@ def find(
     access_point_id = settings.get(s.FSAP) if options.access_point_given or not fs_id else None
     if not fs_id and not access_point_id:
         fs_id = settings.get(s.FS)  # the queue's tag
+    if s3files.is_arn(fs_id) or s3files.is_arn(access_point_id):
+        return _s3files(fs_id, access_point_id, settings, session)
     if fs_id and not _FS_ID.fullmatch(fs_id):
         raise UsageError(
             f"'{fs_id}' (--fsid, {s.FS.env}, tag {s.FS.tag}) is not the id of a file system; it"
@@ -98,12 +125,56 @@ def find(
             f"No shared filesystem is named; name an EFS access point with --fsap or {s.FSAP.env},"
             f" tag the workflow queue with {s.FSAP.tag}, or use --fsid or --no-efs."
         )
-    from ..aws.efs import Efs
+    from ..aws.efs import Efs as EfsClient
 
-    if Efs(session).file_system_exists(fs_id):
+    if EfsClient(session).file_system_exists(fs_id):
         return FileSystem(_mount(settings, "/mnt/efs"), fs_id, efs_iam=iam)
     _check_fsx(fs_id, session, queues)
     return FileSystem(_mount(settings, "/mnt/fsx"), fsx_id=fs_id)
+
+
+def _s3files(
+    file_system: str | None, access_point: str | None, settings: Settings, session: AwsSession
+) -> FileSystem:
+    from ..aws.s3files import S3FilesClient
+
+    if access_point:
+        found = s3files.file_system_of(access_point)
+        if found is None or file_system not in (None, found):
+            raise UsageError(
+                f"--fsap ({s.FSAP.env}) should be the ARN of an access point of the S3 Files file"
+                f" system in --fsid ({s.FS.env}); correct one of them."
+            )
+        file_system = found
+    if file_system is None or not s3files.is_file_system(file_system):
+        raise UsageError(
+            f"'{file_system}' (--fsid, {s.FS.env}, tag {s.FS.tag}) is not the ARN of an S3 Files"
+            " file system; correct it."
+        )
+    client = S3FilesClient(session)
+    for arn, look_up in (
+        (file_system, client.file_system),
+        (access_point, client.access_point),
+    ):
+        if arn is None:
+            continue
+        try:
+            described = look_up(arn)
+        except AccessDenied as exn:
+            if not exn.more_info:  # no credentials at all
+                raise
+            continue
+        if described is None:
+            raise NotFound(
+                f"{arn} does not exist in this account and Region; correct --fsid ({s.FS.env}) or"
+                f" --fsap ({s.FSAP.env})."
+            )
+        if described.state != "available":
+            raise ConfigurationError(
+                f"{arn} is {described.state}, not available; wait until it is, or name another one."
+            )
+    mount = _mount(settings, "/mnt/s3files")
+    return FileSystem(mount, access_point_id=access_point, s3files_arn=file_system)
 
 
 def is_under(path: str, directory: str) -> bool:
@@ -165,7 +236,7 @@ def _check_vpc(fs_id: str, vpc_id: str, session: AwsSession, queues: Sequence[Qu
 
 
 def _access_point_file_system(access_point_id: str, fs_id: str | None, session: AwsSession) -> str:
-    from ..aws.efs import Efs
+    from ..aws.efs import Efs as EfsClient
 
     if not _FSAP_ID.fullmatch(access_point_id):
         raise UsageError(
@@ -173,7 +244,7 @@ def _access_point_file_system(access_point_id: str, fs_id: str | None, session: 
             " access point; it begins with fsap-."
         )
     try:
-        found = Efs(session).access_point(access_point_id)
+        found = EfsClient(session).access_point(access_point_id)
     except AccessDenied as exn:
         if not fs_id or not exn.more_info:  # nothing to go by, or no credentials
             raise

@@ -16,9 +16,10 @@ from typing import Any
 
 from .. import settings as s
 from ..errors import TooLarge, UsageError
+from ..filesystems.base import mount_point
 from . import ecs_request
 from .deployment import Deployment
-from .filesystem import FileSystem
+from .filesystem import VOLUME
 from .options import Options
 from .shipping import MAX_TAGS, TAG_KEY_MAX, TAG_VALUE_MAX, Room, Shipment
 
@@ -140,7 +141,7 @@ def environment(
         s.FILE_IO_ROOT.env: filesystem.mount,
         s.WORKFLOW_IMAGE.env: deployment.image,
         s.CONTAINER_BACKEND.env: deployment.engine or filesystem.engine,
-        s.FS.env: filesystem.efs_id or "0",
+        s.FS.env: filesystem.name or "0",
     }
     placed: dict[str, str] = {}
     if deployment.place:
@@ -253,7 +254,7 @@ def build(
     tags = {**deployment.tags, **shipment.job_tags}
     if deployment.place is not None:
         content = ecs_request.definition_content(
-            deployment, _volume(deployment.filesystem), region, shipment.definition_tags
+            deployment, deployment.filesystem.volume, region, shipment.definition_tags
         )
         family = DEFINITION_PREFIX + _digest(content)
         run = ecs_request.run_task(
@@ -295,25 +296,6 @@ def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def _volume(filesystem: FileSystem) -> dict[str, Any]:
-    volume: dict[str, Any] = {"name": "shared"}
-    if filesystem.efs_id:
-        volume["efsVolumeConfiguration"] = {
-            "fileSystemId": filesystem.efs_id,
-            "transitEncryption": "ENABLED",
-        }
-        authorization: dict[str, str] = {}
-        if filesystem.access_point_id:
-            authorization["accessPointId"] = filesystem.access_point_id
-        if filesystem.efs_iam:
-            authorization["iam"] = "ENABLED"
-        if authorization:
-            volume["efsVolumeConfiguration"]["authorizationConfig"] = authorization
-    else:
-        volume["host"] = {"sourcePath": filesystem.mount}
-    return volume
-
-
 def _container(deployment: Deployment, options: Options) -> dict[str, Any]:
     mount = deployment.filesystem.mount
     container: dict[str, Any] = {
@@ -323,8 +305,8 @@ def _container(deployment: Deployment, options: Options) -> dict[str, Any]:
             {"type": "VCPU", "value": "1"},
             {"type": "MEMORY", "value": "4096"},
         ],
-        "volumes": [_volume(deployment.filesystem)],
-        "mountPoints": [{"sourceVolume": "shared", "containerPath": mount, "readOnly": False}],
+        "volumes": [deployment.filesystem.volume],
+        "mountPoints": [mount_point(mount, VOLUME)],
         # The default, non-blocking with 1 MB, loses lines of a burst; blocking would halt miniwdl
         # when CloudWatch does. All of it is in workflow.log on the shared filesystem besides.
         "logConfiguration": {
