@@ -67,6 +67,9 @@ echo "127.0.0.1 localhost $NAME" >"$root/etc/hosts"
 printf '#!/bin/sh\nkill -TERM 1\n' >"$root/sbin/shutdown"
 chmod 755 "$root/sbin/shutdown"
 echo "DOCKER_OPTS='--cgroup-parent=/$CGROUP'" >"$root/etc/default/docker"
+# Docker's init script mounts every controller there is, unless fstab knows of cgroups. One that is
+# mounted in hosts alone keeps an engine outside from telling of memory that ran out.
+echo "none /sys/fs/cgroup cgroup noauto 0 0" >>"$root/etc/fstab"
 # The package list is from today, for roles that ask for a list of today.
 mkdir -p "$root/var/lib/apt/periodic"
 touch "$root/var/lib/apt/periodic/update-success-stamp" "$root/var/lib/apt/lists"
