@@ -231,6 +231,31 @@ def test_watch_on_a_terminal(person: Person) -> None:
     assert "10 done" in plain and "1 failed" in plain and "[0-ann]" in plain
 
 
+@pytest.mark.parametrize("option", ["--wait", "--follow"])
+def test_waiting_on_a_terminal(person: Person, option: str) -> None:
+    """Who waits for a run on a terminal sees its calls and what has happened last, or its log with
+    its progress in a line below."""
+    code, screen = on_terminal(
+        person, "miniwdl-aws-submit", str(person.directory / "demo.wdl"), option
+    )
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen)
+    assert code == 3 and "submitted miniwdl_run_demo" in plain
+    if option == "--wait":
+        # The last look is made when the run has ended.
+        assert "3 calls, 12 done, 1 failed, 2 retries" in plain
+        assert re.search(r"\d\d:\d\d:\d\d broken failed: ", plain)
+    else:
+        assert "log stream: " in plain
+        assert re.search(r"\d calls?, (no tasks yet|\d+ (done|running|waiting|failed))", plain)
+
+
+def test_waiting_elsewhere(person: Person) -> None:
+    """Standard output is the job's id alone; nothing is drawn."""
+    done = person.call("miniwdl-aws-submit", "demo.wdl", "--wait", "--quiet")
+    assert done.returncode == 3 and re.fullmatch(r"[0-9a-f-]{36}\n", done.stdout)
+    assert "\x1b[" not in done.stderr and " done" not in done.stderr
+
+
 def test_cancel_asks_on_a_terminal(person: Person) -> None:
     """Who does not say yes cancels nothing."""
     code, screen = on_terminal(person, "miniwdl-cloud", "cancel", person.run_id, answer="n\n")

@@ -210,6 +210,11 @@ class Run:
             ans = ans.plus(counts)
         return ans
 
+    @property
+    def retries(self) -> int:
+        """Attempts beyond the first of each task, where tasks were asked for one by one."""
+        return sum(len(task.attempts) - 1 for task in self.tasks)
+
     def as_json(self, with_tasks: bool) -> dict[str, Any]:
         """For ``--json``; times in seconds since the epoch."""
         ans: dict[str, Any] = {

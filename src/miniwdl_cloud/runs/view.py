@@ -139,7 +139,33 @@ def run_tree(
                 twig.add(Text(line, style="dim"))
         if hidden:
             branch.add(Text(_hidden(hidden), style="dim"))
-    return Group(tree, Text(f"{len(run.counts)} calls, {progress(run.total)}", style="dim"))
+    return Group(tree, Text(summary(run), style="dim"))
+
+
+def run_progress(run: Run, now: float, events: Sequence[str], most: int) -> RenderableType:
+    """What somebody who waits for a run sees: its tree, and its latest events below."""
+    from rich.console import Group
+    from rich.text import Text
+
+    lines = [Text(event, style="dim", no_wrap=True, overflow="ellipsis") for event in events]
+    return Group(run_tree(run, now, most=most), *lines)
+
+
+def run_line(run: Run, now: float) -> RenderableType:
+    """A run in one line for a terminal, with a bar."""
+    from rich.text import Text
+
+    line = Text(no_wrap=True, overflow="ellipsis")
+    line.append_text(_state(run.state)).append(f"  {duration(now - run.created)}  ")
+    return line.append_text(_bar(run.total)).append(f"  {summary(run)}")
+
+
+def summary(run: Run) -> str:
+    """All calls together in words, with retries."""
+    calls, retries = len(run.counts), run.retries
+    return f"{calls} call{'' if calls == 1 else 's'}, {progress(run.total)}" + (
+        f", {retries} {'retry' if retries == 1 else 'retries'}" if retries else ""
+    )
 
 
 def _headline(run: Run, now: float, state: bool = True) -> str:

@@ -8,6 +8,7 @@ import json
 import secrets
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from .run_args import RunArguments
 if TYPE_CHECKING:
     from ..aws.s3 import S3Uri
     from ..aws.session import AwsSession
+    from ..runs.progress import Progress
 
 INLINE_INPUTS_MAX = 3000
 """Characters of inputs JSON up to which it travels as an argument, where no archive takes it."""
@@ -197,16 +199,23 @@ def _without_local_inputs_file(
 def _wait(options: Options, session: AwsSession, launcher: Launcher, job_id: str) -> int:
     from ..aws.logs import LogStream
     from ..runner.signals import END_OF_LOG
+    from ..runs.progress import looking, shown
 
-    follower = Follower(
-        launcher,
-        job_id,
-        _say,
-        (lambda group, name: LogStream(session, group, name)) if options.follow else None,
-        None if options.self_test else END_OF_LOG,
-    )
+    def wait(progress: Progress | None, say: Callable[[str], None]) -> int:
+        return Follower(
+            launcher,
+            job_id,
+            say,
+            (lambda group, name: LogStream(session, group, name)) if options.follow else None,
+            None if options.self_test else END_OF_LOG,
+            progress=progress,
+        ).wait()
+
     try:
-        return follower.wait()
+        if options.quiet:
+            return wait(None, _say)
+        with shown(looking(session, job_id), options.follow, _say) as (progress, say):
+            return wait(progress, say)
     except KeyboardInterrupt:
         _say(
             f"interrupted; the workflow job goes on. To terminate it:\n"

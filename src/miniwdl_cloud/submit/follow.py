@@ -11,6 +11,7 @@ from ..patience import OUTAGE_MOST
 
 if TYPE_CHECKING:
     from ..aws.logs import LogStream
+    from ..runs.progress import Progress
 
 PERIOD_MIN_S = 0.25
 PERIOD_MAX_S = 10.0
@@ -54,6 +55,8 @@ class Follower:
         Shows a line on standard error.
     clock, sleep
         Monotonic seconds, and a way to let them pass.
+    progress
+        Shows how the run's tasks are; ``None`` to show nothing of them.
     """
 
     def __init__(
@@ -65,12 +68,14 @@ class Follower:
         end_marker: str | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        progress: Progress | None = None,
     ) -> None:
         self._batch = batch
         self._job_id = job_id
         self._say = say
         self._open_stream = open_stream
         self._end_marker = end_marker
+        self._progress = progress
         self._clock = clock
         self._sleep = sleep
         self._stream: LogStream | None = None
@@ -108,11 +113,17 @@ class Follower:
                 last_answer = now
                 if job["status"] in ("SUCCEEDED", "FAILED"):
                     self._finish_log()
+                    if self._progress:
+                        self._progress.finish()
                     return self._exit_code(job)
+                if self._progress:
+                    self._progress()
             elif now - last_answer > (OUTAGE_MOST if outage else UNSEEN_MAX_S):
                 raise self._lost(outage)
             last_news = now if news else last_news
             longest = PERIOD_MAX_LOG_S if self._open_stream else PERIOD_MAX_S
+            if self._progress:
+                longest = min(longest, self._progress.period)
             self._sleep(self._period(now - began, now - last_news, longest))
 
     def _period(self, waited_s: float, quiet_s: float, longest: float) -> float:

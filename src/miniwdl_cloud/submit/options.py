@@ -60,7 +60,7 @@ class Options:
         Whether the access point is set otherwise than by tag.
     always_stage
         ``--stage`` is given.
-    wait, follow, self_test, dry_run, task_engine
+    wait, follow, self_test, dry_run, task_engine, quiet
         As the options of these names.
     """
 
@@ -79,6 +79,7 @@ class Options:
     self_test: bool
     dry_run: bool
     task_engine: str | None = None
+    quiet: bool = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -206,6 +207,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--follow", "-f", action="store_true", help="--wait, and show the log on standard error"
     )
     group.add_argument(
+        "--quiet",
+        action="store_true",
+        help="with --wait or --follow: show no progress of the run's tasks on standard error",
+    )
+    group.add_argument(
         "--self-test", action="store_true", help="run `miniwdl run_self_test` in the workflow job"
     )
     group.add_argument(
@@ -261,4 +267,5 @@ def from_namespace(args: argparse.Namespace, rest: Sequence[str]) -> Options:
         self_test=args.self_test,
         dry_run=args.dry_run,
         task_engine=args.task_engine,
+        quiet=args.quiet,
     )
