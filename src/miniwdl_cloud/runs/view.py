@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 TASKS_SHOWN = 20
 """Tasks of a call that the tree shows one by one, unless it is to show all."""
 
+ALL_HINT = " (--all shows each)"
+
 # Failed tasks first: they are what somebody looks for.
 _ORDER = (
     JobState.FAILED,
@@ -116,9 +118,14 @@ def runs_table(runs: Sequence[Run], now: float) -> RenderableType:
 
 
 def run_tree(
-    run: Run, now: float, everything: bool = False, most: int = TASKS_SHOWN
+    run: Run,
+    now: float,
+    everything: bool = False,
+    most: int = TASKS_SHOWN,
+    hint: str = ALL_HINT,
 ) -> RenderableType:
-    """A run as a tree for a terminal: calls with a bar, at most ``most`` tasks below each."""
+    """A run as a tree for a terminal: calls with a bar, at most ``most`` tasks below each, and
+    ``hint`` where there are more."""
     from rich.console import Group
     from rich.text import Text
     from rich.tree import Tree
@@ -138,7 +145,7 @@ def run_tree(
             for line in more:
                 twig.add(Text(line, style="dim"))
         if hidden:
-            branch.add(Text(_hidden(hidden), style="dim"))
+            branch.add(Text(_hidden(hidden, hint), style="dim"))
     return Group(tree, Text(summary(run), style="dim"))
 
 
@@ -148,7 +155,7 @@ def run_progress(run: Run, now: float, events: Sequence[str], most: int) -> Rend
     from rich.text import Text
 
     lines = [Text(event, style="dim", no_wrap=True, overflow="ellipsis") for event in events]
-    return Group(run_tree(run, now, most=most), *lines)
+    return Group(run_tree(run, now, most=most, hint=""), *lines)
 
 
 def run_line(run: Run, now: float) -> RenderableType:
@@ -203,11 +210,11 @@ def _shown(
     return shown, [task for task in tasks if id(task) not in chosen]
 
 
-def _hidden(tasks: Sequence[Task]) -> str:
+def _hidden(tasks: Sequence[Task], hint: str = ALL_HINT) -> str:
     counts = Counts()
     for task in tasks:
         counts.add(task.last.state)
-    return f"and {progress(counts)} (--all shows each)"
+    return f"and {progress(counts)}{hint}"
 
 
 def _task_lines(task: Task, now: float, state: bool = True) -> list[str]:
