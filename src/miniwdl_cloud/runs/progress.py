@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ..errors import MiniwdlCloudError, NotFound, Throttled, Unreachable
+from ..errors import MiniwdlCloudError, NotFound, Unreachable
 from ..jobs.request import JobState
 from . import view
 
@@ -83,7 +83,7 @@ class Progress:
             return
         try:
             run = self._look()
-        except (Unreachable, Throttled, NotFound):
+        except (Unreachable, NotFound):
             # Whoever waits decides when an outage is too long, or a job unknown for too long.
             return
         except MiniwdlCloudError as error:
