@@ -51,7 +51,14 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         env=clean, capture_output=True, text=True, timeout=LIMIT_S,
     )  # fmt: skip
     assert up.returncode == 0, up.stderr
-    yield dict(entry.split("=", 1) for entry in up.stdout.split("\0") if "=" in entry)
+    made = dict(entry.split("=", 1) for entry in up.stdout.split("\0") if "=" in entry)
+    # Readers of most pages have run something before.
+    wdl = tmp_path_factory.mktemp("first") / "first.wdl"
+    wdl.write_text(WDL)
+    submit = ["miniwdl-aws-submit", str(wdl), "--wait"]
+    first = subprocess.run(submit, env=made, capture_output=True, text=True, timeout=LIMIT_S)
+    assert first.returncode == 0, first.stderr
+    yield made
     subprocess.run(
         ["miniwdl-cloud", "local", "down", "--state", str(state)],
         env=clean,

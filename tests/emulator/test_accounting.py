@@ -127,7 +127,7 @@ def test_reap_ends_what_a_killed_run_left(deployment: Deployment) -> None:
     done = reap()
     assert {job["state"] for job in done["jobs"]} == {"ended"}
     assert open_jobs(deployment) == []
-    assert reap() == {"gone": [], "jobs": [], "undone": []}
+    assert reap() == {"gone": [], "jobs": [], "undone": [], "definitions": []}
     assert list(accounts(deployment).iterdir()) == []
 
 
