@@ -409,6 +409,7 @@ def test_tasks_that_could_not_start(
     (finding,) = check_workflow(facts, str(wdl), [])
     assert (finding.name, finding.level) == (name, level)
     assert "w.wdl" in finding.what
+    assert ("an hour of it costs about $" in finding.what) == (finding.level is Level.OK)
 
 
 def test_inputs_of_a_task(cloud: Cloud, tmp_path: Path) -> None:

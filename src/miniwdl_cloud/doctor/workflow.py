@@ -11,8 +11,10 @@ import WDL
 
 from .. import settings as s
 from ..aws.ec2 import instance_types
+from ..costs.quote import estimate
 from ..engines.limits import MANAGED_SETS, Limits, queue_limits
-from ..engines.task_job import DEFAULT_IMAGE
+from ..engines.task_job import DEFAULT_IMAGE, MIN_MEMORY_MIB
+from ..jobs.request import Resources
 from ..miniwdl_compat import parse_bytes
 from .facts import Facts, environments_of, is_fargate, resources_of
 from .finding import Finding, Level, ok, problem, warning
@@ -181,7 +183,16 @@ def _check(
             f"What the task {wish.where} asks for as {', '.join(unknown)} follows from inputs.",
         )
     elif sound:
-        yield ok("task", f"The task {wish.where} can start on {queue}.")
+        yield ok("task", f"The task {wish.where} can start on {queue}{_an_hour(wish)}.")
+
+
+def _an_hour(wish: Wish) -> str:
+    """What an hour of a task costs, as far as it can be told before it has a machine."""
+    memory = wish.memory_mib or MIN_MEMORY_MIB
+    quote = estimate(Resources(wish.vcpus or 1, memory, int(bool(wish.gpu))))
+    if quote is None:
+        return ""
+    return f"; an hour of it costs about ${quote.usd_per_hour:.3f} on demand ({quote.source})"
 
 
 def _has_gpu(facts: Facts, queue: dict[str, Any]) -> bool | None:
