@@ -39,6 +39,11 @@ SETTLE_S = 15.0
 PAUSE_S = 600.0
 """For how long machines are not looked up after AWS did not allow it, or did not answer."""
 
+LOOK_UPS_AT_ONCE, LOOK_UP_PERIOD_S = 10, 2.0
+"""So many calls for machines may follow each other, and then one in so many seconds: thousands of
+short jobs, each on a machine of its own, shall not have a call each. Until its machine is known, a
+job has the bundled estimate."""
+
 
 class MachineSource(Protocol):
     """Where it is said what jobs run on."""
@@ -118,6 +123,9 @@ class Spending:
         self._types: dict[str, str] = {}
         self._queues: set[str] = set()
         self._pause = 0.0
+        self._unknown: list[_Meter] = []
+        self._look_ups = float(LOOK_UPS_AT_ONCE)
+        self._look_ups_at = time.monotonic()
         self._tagged = ""
 
     # For task threads
@@ -249,7 +257,10 @@ class Spending:
         while True:
             meters: list[_Meter] = []
             try:
-                first = self._inbox.get(timeout=max(0.0, next_tag - time.monotonic()))
+                wait = max(0.0, next_tag - time.monotonic())
+                if self._unknown:
+                    wait = min(wait, LOOK_UP_PERIOD_S)
+                first = self._inbox.get(timeout=wait)
                 last = first is None
                 meters += [first] if first is not None else []
                 while not self._inbox.empty():
@@ -273,6 +284,10 @@ class Spending:
                 return
 
     def _settle(self, meters: Sequence[_Meter]) -> None:
+        # Those that have ended meanwhile have their price.
+        waiting = [meter for meter in self._unknown if meter.until is None]
+        meters = [*waiting, *meters]
+        self._unknown = []
         self._look_up(meters)
         for meter in meters:
             quote = self._quote(meter)
@@ -294,11 +309,24 @@ class Spending:
                     self._types.update(self._machines.environment_types(meter.queue))
                 if arn is not None and arn not in self._instances:
                     unknown.setdefault(cluster, {})[arn] = None
+                    self._unknown.append(meter)
+            if not unknown or not self._may_look_up():
+                return
+            self._unknown = []
             for cluster, arns in unknown.items():
                 self._instances.update(self._machines.instances(cluster, list(arns)))
         except MiniwdlCloudError as exn:
             self._pause = time.monotonic() + PAUSE_S
             logger.warning("costs are estimated, as machines cannot be seen: %s", exn.message)
+
+    def _may_look_up(self) -> bool:
+        now = time.monotonic()
+        refilled = self._look_ups + (now - self._look_ups_at) / LOOK_UP_PERIOD_S
+        self._look_ups, self._look_ups_at = min(LOOK_UPS_AT_ONCE, refilled), now
+        if self._look_ups < 1:
+            return False
+        self._look_ups -= 1
+        return True
 
     def _quote(self, meter: _Meter) -> Quote | None:
         machine = self._machine(meter)
