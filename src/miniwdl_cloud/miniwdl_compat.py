@@ -477,16 +477,3 @@ def termination_flag(logger: logging.Logger) -> Iterator[Callable[[], bool]]:
 
     with TerminationSignalFlag(logger) as terminating:
         yield terminating
-
-
-def parse_bytes(text: str) -> int:
-    """Bytes of a size as WDL writes it: ``2000``, ``4G``, ``1.5 TiB``.
-
-    Raises
-    ------
-    ValueError
-        It is none.
-    """
-    from WDL._util import parse_byte_size
-
-    return int(parse_byte_size(text))

@@ -15,7 +15,7 @@ from ..costs.quote import estimate
 from ..engines.limits import MANAGED_SETS, Limits, queue_limits
 from ..engines.task_job import DEFAULT_IMAGE, MIN_MEMORY_MIB
 from ..jobs.request import Resources
-from ..miniwdl_compat import parse_bytes
+from ..miniwdl_compat import byte_size
 from .facts import Facts, environments_of, is_fargate, resources_of
 from .finding import Finding, Level, ok, problem, warning
 
@@ -239,6 +239,6 @@ def _mib(memory: Any) -> int | None:
     if memory is None:
         return None
     try:
-        return int(memory if isinstance(memory, int) else parse_bytes(str(memory))) // 2**20
-    except ValueError:
+        return byte_size(str(memory)) // 2**20
+    except WDL.Error.RuntimeError:
         return None
